@@ -1,0 +1,1 @@
+"""The schema of every service, one PostgreSQL schema each, in numbered steps."""

@@ -1,0 +1,1 @@
+"""The three programs; they never import each other."""

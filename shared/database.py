@@ -1,0 +1,81 @@
+"""PostgreSQL as the services use it: engines, the raw driver for bulk work, waking by NOTIFY."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+POOL_SIZE: Final = 8
+ANSWER_TIMEOUT_S: Final = 2.0
+
+
+def create_engine(url: str, pool_size: int = POOL_SIZE) -> AsyncEngine:
+    """An engine whose errors never repeat a statement's parameters: they may be personal."""
+    return create_async_engine(
+        url, pool_size=pool_size, max_overflow=4, hide_parameters=True, pool_pre_ping=True
+    )
+
+
+async def driver_of(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
+    """The asyncpg connection under a SQLAlchemy one whose transaction has begun: for COPY."""
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    return driver
+
+
+def plain_dsn(url: str) -> str:
+    """The URL for asyncpg itself, without SQLAlchemy's driver name."""
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+class Woken(asyncio.Event):
+    """Set whenever a channel is notified; `lost` once the listening connection is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
+
+    def lose(self) -> None:
+        self.lost = True
+        self.set()
+
+
+@contextlib.asynccontextmanager
+async def listening(url: str, channel: str) -> AsyncIterator[Woken]:
+    """An event that is set whenever `channel` is notified, or the listening connection is lost.
+
+    A LISTEN connection can die without a word, so whoever waits on the event must also poll.
+    """
+    woken = Woken()
+    connection = await asyncpg.connect(plain_dsn(url))
+    try:
+        connection.add_termination_listener(lambda *_: woken.lose())
+        await connection.add_listener(channel, lambda *_: woken.set())
+        yield woken
+    finally:
+        with contextlib.suppress(Exception):
+            await connection.close(timeout=2)
+
+
+async def wait_for(woken: asyncio.Event, poll_s: float) -> None:
+    """Wait until the event is set or the poll is due, and clear it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(poll_s):
+            await woken.wait()
+    woken.clear()
+
+
+async def database_answers(engine: AsyncEngine) -> bool:
+    """Whether PostgreSQL answers a query within two seconds."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S), engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError):
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Between a fact and its written form: the event type and the JSON members of `data`."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any, Final
+
+from shared.calendar import latest_day
+from shared.events.facts import (
+    TYPE_PREFIX,
+    BiodataCorrected,
+    EventRetracted,
+    Fact,
+    IkdActivated,
+    KtpFailed,
+    KtpRecorded,
+    MaritalStatus,
+    RecordingFailure,
+    RelocationStarted,
+    ResidentDied,
+    ResidentMarried,
+    ResidentRegistered,
+    ResidentRelocated,
+    RightsRestored,
+    RightsRevoked,
+    Service,
+    ServiceChanged,
+    Sex,
+)
+
+VERSION: Final = 1
+
+Data = Mapping[str, Any]
+
+
+class UnreadableFactError(Exception):
+    """The log holds a fact that this version of the software cannot read."""
+
+
+def _registered(data: Data) -> Fact:
+    return ResidentRegistered(
+        sex=Sex(data["sex"]),
+        birth_date=latest_day(data["birth_date"]),
+        marital_status=MaritalStatus(data["marital_status"]),
+        village=data["village"],
+        service=Service(data.get("service", "none")),
+        birth_written=data["birth_date"],
+    )
+
+
+def _relocated(data: Data) -> Fact:
+    return ResidentRelocated(
+        data["to_village"], date.fromisoformat(data["effective_date"]), data["letter_no"]
+    )
+
+
+def _service_changed(data: Data) -> Fact:
+    return ServiceChanged(Service(data["service"]), date.fromisoformat(data["effective_date"]))
+
+
+def _corrected(data: Data) -> Fact:
+    return BiodataCorrected(
+        reason=data["reason"],
+        sex=Sex(data["sex"]) if "sex" in data else None,
+        birth_date=latest_day(data["birth_date"]) if "birth_date" in data else None,
+        marital_status=MaritalStatus(data["marital_status"]) if "marital_status" in data else None,
+        birth_written=data.get("birth_date", ""),
+    )
+
+
+def _retracted(data: Data) -> Fact:
+    return EventRetracted(data["retracts"]["source"], data["retracts"]["id"], data["reason"])
+
+
+_READERS: Final[dict[str, Callable[[Data], Fact]]] = {
+    "resident.registered": _registered,
+    "ktp.recorded": lambda data: KtpRecorded(),
+    "ktp.failed": lambda data: KtpFailed(RecordingFailure(data["reason"])),
+    "ikd.activated": lambda data: IkdActivated(),
+    "relocation.started": lambda data: RelocationStarted(data["letter_no"]),
+    "resident.relocated": _relocated,
+    "resident.married": lambda data: ResidentMarried(date.fromisoformat(data["married_on"])),
+    "resident.died": lambda data: ResidentDied(date.fromisoformat(data["died_on"])),
+    "service.changed": _service_changed,
+    "rights.revoked": lambda data: RightsRevoked(
+        date.fromisoformat(data["effective_date"]), data["verdict_no"]
+    ),
+    "rights.restored": lambda data: RightsRestored(
+        date.fromisoformat(data["effective_date"]), data["verdict_no"]
+    ),
+    "biodata.corrected": _corrected,
+    "event.retracted": _retracted,
+}
+
+EVENT_TYPES: Final = frozenset(_READERS)
+
+
+def read_fact(event_type: str, data: Data, version: int = VERSION) -> Fact:
+    """The fact that an event type and its `data` (less NIK and name) say.
+
+    `event_type` is the full type with its prefix `id.dukcapil.`; `version` the version the fact
+    was written in. Raises UnreadableFactError for what is not in the rulebook.
+    """
+    if version != VERSION:
+        raise UnreadableFactError(f"{event_type}: version {version} is not known")
+    reader = _READERS.get(event_type.removeprefix(TYPE_PREFIX))
+    if reader is None:
+        raise UnreadableFactError(f"{event_type}: this event type is not known")
+    try:
+        return reader(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableFactError(f"{event_type}: {type(error).__name__}") from error

@@ -1,0 +1,195 @@
+"""The shell of a service's HTTP side: problems, request ids, health, metrics, documentation."""
+
+import html
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import telemetry
+from shared.problems import MEDIA_TYPE, Problem, ProblemError, ProblemType
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER: Final = b"x-request-id"
+VERSION: Final = "0.1.0"
+
+# What a service waits for, by name, and whether it is there now.
+Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_FROM_STATUS: Final = {
+    400: ProblemType.INVALID,
+    401: ProblemType.UNAUTHORIZED,
+    403: ProblemType.FORBIDDEN,
+    404: ProblemType.NOT_FOUND,
+    413: ProblemType.TOO_LARGE,
+    429: ProblemType.RATE_LIMITED,
+    503: ProblemType.UNAVAILABLE,
+}
+
+
+class JsonResponse(Response):
+    """A JSON body written by orjson: dates as RFC 3339, UUIDs as text."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+
+
+class RequestId:
+    """Gives each request an id, in its logs and in the answer's `X-Request-Id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        current = secrets.token_hex(8)
+        telemetry.request_id.set(current)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", []), (REQUEST_ID_HEADER, current.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem as an HTTP answer."""
+    return Response(
+        orjson.dumps(problem.body()),
+        status_code=problem.http_status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(error.problem, error.headers)
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _FROM_STATUS.get(error.status_code, ProblemType.INVALID)
+    return problem_response(
+        Problem(kind, str(error.detail), status=error.status_code), error.headers
+    )
+
+
+async def _on_invalid_parameter(_: Request, error: Exception) -> Response:
+    """FastAPI's own answer would repeat the value sent: this one names only the member."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return problem_response(Problem(ProblemType.INVALID, f"{field}: {first['msg']}.", field))
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    logger.error("request failed", exc_info=error, extra={"path": request.url.path})
+    return problem_response(
+        Problem(
+            ProblemType.UNAVAILABLE,
+            "The service failed; send the same request again, and tell an operator the"
+            " X-Request-Id if it goes on.",
+            status=500,
+        )
+    )
+
+
+def service_app(title: str, summary: str, lifespan: Lifespan, readiness: Readiness) -> FastAPI:
+    """A FastAPI application with the doors that every service has (contract section 7)."""
+    app = FastAPI(
+        title=title,
+        summary=summary,
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(RequestId)
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(Exception, _on_fault)
+    _add_health(app, readiness)
+    _add_docs(app)
+    return app
+
+
+def _add_health(app: FastAPI, readiness: Readiness) -> None:
+    @app.get("/healthz", summary="The process lives", include_in_schema=True)
+    async def healthz() -> JsonResponse:
+        return JsonResponse({"status": "alive"})
+
+    @app.get("/readyz", summary="The service can do its work; else what it waits for")
+    async def readyz() -> JsonResponse:
+        parts = await readiness()
+        missing = sorted(name for name, there in parts.items() if not there)
+        if missing:
+            return JsonResponse({"status": "not ready", "waiting_for": missing}, status_code=503)
+        return JsonResponse({"status": "ready"})
+
+    @app.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+
+_STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
+    "code{background:#8882;padding:.1em .3em}section{border-top:1px solid #8886;padding:.5rem 0}"
+    "table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"
+)
+
+
+def docs_page(openapi: Mapping[str, Any]) -> str:
+    """The interface as one page without scripts: an office without internet can read it."""
+    info = openapi["info"]
+    operations = "".join(
+        _operation(method, path, operation)
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<meta name=viewport content='width=device-width'><title>{html.escape(info['title'])}"
+        f"</title><style>{_STYLE}</style><h1>{html.escape(info['title'])} {info['version']}</h1>"
+        f"<p>{html.escape(info.get('summary', ''))}</p>"
+        "<p>Machine-readable: <a href=openapi.json>openapi.json</a> (OpenAPI 3.1).</p>"
+        f"{operations}</html>"
+    )
+
+
+def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}"
+        f"<td>{html.escape(p.get('description', ''))}</tr>"
+        for p in operation.get("parameters", [])
+    )
+    return (
+        f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
+        f"<p>{html.escape(operation.get('summary', ''))}</p>"
+        f"<p>{html.escape(operation.get('description', ''))}</p><table>{parameters}</table>"
+        "</section>"
+    )
