@@ -1,0 +1,20 @@
+"""The command `cacah`: joins the subcommands, each of which lives in a module of its own."""
+
+import typer
+
+from cli import demo, tokens, up
+
+main = typer.Typer(
+    name="cacah",
+    help="Voter tallies of every village, from the events of civil registration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+main.command("up")(up.up)
+main.command("down")(up.down)
+main.command("demo")(demo.demo)
+main.add_typer(tokens.app, name="tokens")
+
+if __name__ == "__main__":
+    main()
