@@ -1,0 +1,281 @@
+"""The registry's public door: sending events, reading the log, the stations."""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import ClientDisconnect
+
+from services.registry import log
+from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
+from services.registry.domain.deciding import Answer, Outcome
+from services.registry.domain.submissions import Arrival, arrive
+from services.registry.vault import Vault
+from shared.access import Principal, Role, require
+from shared.event_log import last_position, read_log
+from shared.events.records import served
+from shared.problems import Problem, ProblemError, ProblemType
+from shared.web import JsonResponse, problem_response
+
+router = APIRouter()
+
+SINGLE: Final = "application/cloudevents+json"
+BATCH: Final = "application/cloudevents-batch+json"
+MAX_BATCH: Final = 5_000
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+MAX_LOG_PAGE: Final = 10_000
+DEFAULT_LOG_PAGE: Final = 1_000
+MISSING_SHOWN: Final = 1_000
+
+# A large batch is read in pieces, so that small requests are not held up behind it.
+PIECE: Final = 200
+
+STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 202}
+
+
+@router.post(
+    "/v1/events",
+    summary="Send one event, or a batch",
+    description=(
+        f"Body: one CloudEvent as {SINGLE}, or an array of 1 to 5,000 as {BATCH};"
+        " Content-Encoding gzip is welcome. One event is answered 201 accepted, 200 duplicate,"
+        " 202 parked, or a problem; a batch always 200 with one result for each event."
+    ),
+)
+async def send_events(request: Request) -> Response:
+    principal = await require(request, Role.STATION)
+    media_type = _media_type(request)
+    value = _parse(_unpack(await _body(request), request))
+    if media_type == SINGLE:
+        answer = (await _take(request, principal, [value]))[0]
+        return _single(answer)
+    answers = await _take(request, principal, _array(value))
+    return JsonResponse({"results": [_result(answer) for answer in answers]})
+
+
+def _media_type(request: Request) -> str:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in (SINGLE, BATCH):
+        raise ProblemError(
+            Problem(
+                ProblemType.INVALID,
+                f"Content-Type must be {SINGLE} or {BATCH}.",
+                "content-type",
+                status=415,
+            )
+        )
+    return media_type
+
+
+async def _body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
+    except ClientDisconnect:
+        raise _invalid("body", "was cut off; send the request again") from None
+    return bytes(body)
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(
+        Problem(
+            ProblemType.TOO_LARGE,
+            f"A request may have {MAX_BATCH} events and {MAX_BODY_BYTES} bytes, unpacked, at most;"
+            " send it in smaller batches.",
+            "body",
+        )
+    )
+
+
+def _invalid(field: str, fault: str) -> ProblemError:
+    return ProblemError(Problem(ProblemType.INVALID, f"{field} {fault}.", field))
+
+
+def _unpack(body: bytes, request: Request) -> bytes:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise ProblemError(
+            Problem(
+                ProblemType.INVALID,
+                "Content-Encoding must be gzip, or left out.",
+                "content-encoding",
+                status=415,
+            ),
+            {"Accept-Encoding": "gzip"},
+        )
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, MAX_BODY_BYTES)
+        if unpacker.unconsumed_tail:
+            raise _too_large()
+        unpacked += unpacker.flush()
+    except zlib.error:
+        raise _invalid("body", "is not gzip; send it again as Content-Encoding says") from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise _invalid("body", "is not one whole gzip stream; send it again")
+    return unpacked
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _invalid(
+            "body", f"is not JSON at line {error.lineno}, column {error.colno}"
+        ) from None
+
+
+def _array(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _invalid("body", "must be an array of events for this Content-Type")
+    if len(value) > MAX_BATCH:
+        raise _too_large()
+    if not value:
+        raise _invalid("body", f"must hold 1 to {MAX_BATCH} events")
+    return value
+
+
+async def _take(request: Request, principal: Principal, events: list[Any]) -> list[Answer]:
+    """Read, decide and commit; the answers in the order of the events."""
+    arrived = await _arrive(events, principal, request.app.state.vault)
+    readable = [one for one in arrived if isinstance(one, Arrival)]
+    appender: Appender = request.app.state.appender
+    sender = f"{principal.role}:{principal.name}"
+    try:
+        decided = iter(await appender.submit(readable, sender) if readable else [])
+    except TooMuchWaitingError:
+        raise ProblemError(
+            Problem(
+                ProblemType.RATE_LIMITED, "The registry has much to decide; send it again shortly."
+            ),
+            {"Retry-After": "1"},
+        ) from None
+    except NotCommittedError:
+        raise ProblemError(
+            Problem(
+                ProblemType.UNAVAILABLE,
+                "The registry could not confirm; send the same events again, nothing is doubled.",
+            ),
+            {"Retry-After": "1"},
+        ) from None
+    return [
+        next(decided) if isinstance(one, Arrival) else _unreadable(event, one)
+        for event, one in zip(events, arrived, strict=True)
+    ]
+
+
+async def _arrive(
+    events: Sequence[Any], principal: Principal, vault: Vault
+) -> list[Arrival | Problem]:
+    arrived = []
+    for number, event in enumerate(events):
+        if number % PIECE == PIECE - 1:
+            await asyncio.sleep(0)
+        source = event.get("source") if isinstance(event, dict) else None
+        allowed = not isinstance(source, str) or principal.may_send_for(source)
+        arrived.append(arrive(event, allowed, vault.subject_of))
+    return arrived
+
+
+def _unreadable(event: Any, problem: Problem) -> Answer:
+    """The answer for what has no readable source and id: told back as far as it can be."""
+    members = event if isinstance(event, dict) else {}
+    source, identity = (
+        value if isinstance(value := members.get(name), str) else "" for name in ("source", "id")
+    )
+    return Answer(source, identity, Outcome.REJECTED, problem=problem)
+
+
+def _result(answer: Answer) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "source": answer.source,
+        "id": answer.id,
+        "outcome": answer.outcome.value,
+    }
+    if answer.first is not None:
+        result["first_outcome"] = answer.first.value
+    if answer.position is not None:
+        result["position"] = answer.position
+    if answer.warnings:
+        result["warnings"] = answer.warnings
+    if answer.problem is not None:
+        result["problem"] = answer.problem.body()
+    return result
+
+
+def _single(answer: Answer) -> Response:
+    if answer.outcome is Outcome.REJECTED:
+        assert answer.problem is not None
+        return problem_response(answer.problem)
+    return JsonResponse(_result(answer), status_code=STATUS[answer.outcome])
+
+
+@router.get(
+    "/v1/log",
+    summary="Read the event log",
+    description="The entries after a position, in order; `last` is the log's last position.",
+)
+async def get_log(
+    request: Request,
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LOG_PAGE)] = DEFAULT_LOG_PAGE,
+) -> JsonResponse:
+    await require(request)
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.connect() as connection:
+        entries = await read_log(connection, after, limit)
+        last = await last_position(connection)
+    return JsonResponse({"events": [served(entry) for entry in entries], "last": last})
+
+
+@router.get(
+    "/v1/stations",
+    summary="Each station's last contact and what is missing of its events",
+    description=(
+        "`received` counts the events that arrived without a gap from `stationseq` 1; `missing`"
+        f" lists up to {MISSING_SHOWN} numbers below the highest that have not arrived."
+    ),
+)
+async def get_stations(request: Request) -> JsonResponse:
+    await require(request)
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.connect() as connection:
+        stations = await log.read_stations(connection)
+    return JsonResponse({"stations": [_station(station) for station in stations]})
+
+
+def _station(station: log.Station) -> dict[str, Any]:
+    gapless = station.received[0][1] if station.received and station.received[0][0] == 1 else 0
+    missing, count = _missing(station.received)
+    return {
+        "station": station.source.rpartition(":")[2],
+        "source": station.source,
+        "last_contact": station.last_contact,
+        "received": gapless,
+        "missing": missing,
+        "missing_count": count,
+    }
+
+
+def _missing(received: Sequence[tuple[int, int]]) -> tuple[list[int], int]:
+    """The first numbers of the gaps between the ranges that arrived, and how many there are."""
+    shown: list[int] = []
+    count, expected = 0, 1
+    for first, last in received:
+        count += first - expected
+        room = MISSING_SHOWN - len(shown)
+        shown.extend(range(expected, min(first, expected + room)))
+        expected = last + 1
+    return shown, count

@@ -1,0 +1,98 @@
+"""Joins the registry's parts into one program."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+import asyncpg
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from services.registry.api import router
+from services.registry.appending import Appender
+from services.registry.log import APPENDER_SETTINGS
+from services.registry.relay import CHANNEL, Relay
+from services.registry.settings import RegistrySettings
+from services.registry.vault import Vault
+from shared.access import Tokens
+from shared.database import create_engine, database_answers, plain_dsn
+from shared.regions import village_codes
+from shared.topics import broker_answers
+from shared.web import service_app
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: RegistrySettings) -> FastAPI:
+    """The registry as an application; starting it starts the appender and the relay."""
+    engine = create_engine(settings.database_url)
+    appending = create_async_engine(
+        settings.database_url,
+        pool_size=2,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        connect_args={"server_settings": dict(APPENDER_SETTINGS), "timeout": 5},
+    )
+    appended = asyncio.Event()
+    vault = Vault(settings.master_key())
+    appender = Appender(appending, vault, appended.set)
+    relay = Relay(engine, settings.database_url, settings.kafka_bootstrap)
+
+    async def readiness() -> Mapping[str, bool]:
+        database, broker = await asyncio.gather(
+            database_answers(engine), broker_answers(settings.kafka_bootstrap)
+        )
+        return {"postgresql": database, "kafka": broker}
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        village_codes()
+        tasks = [
+            asyncio.create_task(appender.run()),
+            asyncio.create_task(relay.run()),
+            asyncio.create_task(announce(appended, settings.database_url)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await appending.dispose()
+            await engine.dispose()
+
+    token = settings.operator_token
+    app = service_app(
+        "cacah registry",
+        "Decides on what recording stations send and appends it to the event log.",
+        lifespan,
+        readiness,
+    )
+    app.state.engine = engine
+    app.state.vault = vault
+    app.state.appender = appender
+    app.state.relay = relay
+    app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
+    app.include_router(router)
+    return app
+
+
+async def announce(appended: asyncio.Event, database_url: str) -> None:
+    """Wake the relay, wherever it runs, after commits: many commits may share one notice.
+
+    NOTIFY inside the append would serialise commits over the whole server.
+    """
+    while True:
+        try:
+            connection = await asyncpg.connect(plain_dsn(database_url))
+            try:
+                while True:
+                    await appended.wait()
+                    appended.clear()
+                    await connection.execute(f"NOTIFY {CHANNEL}")
+            finally:
+                await connection.close(timeout=2)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            logger.warning("notice failed", extra={"error": type(error).__name__})
+            await asyncio.sleep(1)

@@ -1,0 +1,292 @@
+"""Many arrivals decided as if they had been sent one by one, in one working memory.
+
+The caller loads a `World` with all that the arrivals may touch, calls `decide_all`, and writes
+what the `Minutes` say. Nothing here waits, reads or writes; identities are given.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+from services.registry.domain.decide import (
+    Accept,
+    Circumstances,
+    Park,
+    Retractable,
+    decide,
+    warnings_on,
+)
+from services.registry.domain.resident import Resident, evolve
+from services.registry.domain.submissions import Arrival, WellFormed
+from shared.events.facts import EventRetracted, LoggedFact
+from shared.problems import Problem, ProblemType
+
+Key = tuple[str, str]
+
+
+class Outcome(StrEnum):
+    """What becomes of a submission (contract section 2)."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    PARKED = "parked"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the station is told. For a duplicate, `first` is the first outcome, and position and
+    problem are what has become of it since."""
+
+    source: str
+    id: str
+    outcome: Outcome
+    position: int | None = None
+    warnings: tuple[str, ...] = ()
+    problem: Problem | None = None
+    first: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Claim:
+    """The first submission of a source and id, and what has become of it.
+
+    `arrival` is its number in the order of arrival; `logged` is there once it is accepted.
+    """
+
+    arrival: int
+    fingerprint: bytes
+    first: Outcome
+    outcome: Outcome
+    warnings: tuple[str, ...] = ()
+    problem: Problem | None = None
+    position: int | None = None
+    logged: LoggedFact | None = None
+    subject: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A parked submission, to be tried again."""
+
+    key: Key
+    submitted: WellFormed
+
+
+@dataclass(slots=True)
+class World:
+    """All that a set of arrivals may touch, as the log has it now.
+
+    `claims` by source and id, of the arrivals and of what they retract; `residents` and `parked`
+    (in order of arrival) by subject. `position` and `arrival` are the last ones given.
+    """
+
+    position: int
+    arrival: int
+    claims: dict[Key, Claim] = field(default_factory=dict)
+    residents: dict[bytes, Resident | None] = field(default_factory=dict)
+    parked: dict[bytes, list[Waiting]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event that joins the log at the position of its fact."""
+
+    logged: LoggedFact
+    submitted: WellFormed
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A submission to keep: its number in the order of arrival, what came, whether it takes its
+    source and id, and what becomes of it."""
+
+    number: int
+    received: "Received"
+    claims: bool
+    fate: Claim
+
+
+@dataclass(slots=True)
+class Minutes:
+    """What a set of arrivals leads to: answers in their order, the log's new entries, the new
+    submissions, and the parked ones of before that moved."""
+
+    answers: list[Answer] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    moved: list[Claim] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An arrival with the keyed hash of its content and the name of its sender."""
+
+    arrived: Arrival
+    fingerprint: bytes
+    sender: str
+
+
+def decide_all(
+    received: Sequence[Received],
+    world: World,
+    circumstances: Circumstances,
+    identities: Iterator[UUID],
+) -> Minutes:
+    """Decide each arrival in turn; `identities` gives a new resident's id when one is needed."""
+    session = _Session(world, circumstances, identities, Minutes(), world.arrival)
+    for one in received:
+        session.minutes.answers.append(session.take(one))
+    return session.minutes
+
+
+@dataclass(slots=True)
+class _Session:
+    world: World
+    circumstances: Circumstances
+    identities: Iterator[UUID]
+    minutes: Minutes
+    before: int
+
+    def take(self, received: Received) -> Answer:
+        arrived = received.arrived
+        if isinstance(arrived.checked, Problem):
+            return self._refuse(received, arrived.checked)
+        key = (arrived.source, arrived.id)
+        first = self.world.claims.get(key)
+        if first is None:
+            return self._decide_first(received, key, arrived.checked)
+        if first.fingerprint == received.fingerprint:
+            return _repeat(key, first)
+        return self._keep(received, _rejection(_id_reused()), claims=False)
+
+    def _refuse(self, received: Received, problem: Problem) -> Answer:
+        """A refusal for its form; the same again is answered alike and not kept twice."""
+        key = (received.arrived.source, received.arrived.id)
+        first = self.world.claims.get(key)
+        if first is not None and first.fingerprint == received.fingerprint:
+            return Answer(*key, Outcome.REJECTED, problem=problem)
+        claims = received.arrived.claims and first is None
+        return self._keep(received, _rejection(problem), claims=claims)
+
+    def _decide_first(self, received: Received, key: Key, submitted: WellFormed) -> Answer:
+        resident, target = self._concerned(submitted)
+        decision = decide(submitted, resident, target, self.circumstances)
+        warnings = warnings_on(submitted, resident, self.circumstances.now)
+        match decision:
+            case Problem():
+                return self._keep(received, _rejection(decision))
+            case Park():
+                answer = self._keep(
+                    received, Claim(0, b"", Outcome.PARKED, Outcome.PARKED, warnings)
+                )
+                self._waiting(submitted.subject).append(Waiting(key, submitted))
+                return answer
+            case Accept():
+                fate = Claim(0, b"", Outcome.ACCEPTED, Outcome.ACCEPTED, warnings)
+                self._append(key, submitted, fate)
+                answer = self._keep(received, fate)
+                self._try_parked(fate.subject)
+                return answer
+
+    def _keep(self, received: Received, fate: Claim, claims: bool = True) -> Answer:
+        arrived = received.arrived
+        self.world.arrival += 1
+        fate.arrival, fate.fingerprint = self.world.arrival, received.fingerprint
+        if fate.subject is None and isinstance(arrived.checked, WellFormed):
+            fate.subject = arrived.checked.subject
+        key = (arrived.source, arrived.id)
+        if claims:
+            self.world.claims[key] = fate
+        self.minutes.kept.append(Kept(fate.arrival, received, claims, fate))
+        return Answer(*key, fate.outcome, fate.position, fate.warnings, fate.problem)
+
+    def _concerned(self, submitted: WellFormed) -> tuple[Resident | None, Retractable | None]:
+        if isinstance(submitted.fact, EventRetracted):
+            return None, self._target(submitted.fact)
+        assert submitted.subject is not None
+        return self.world.residents.get(submitted.subject), None
+
+    def _target(self, retraction: EventRetracted) -> Retractable | None:
+        claim = self.world.claims.get((retraction.source, retraction.id))
+        if claim is None or claim.logged is None or claim.subject is None:
+            return None
+        return Retractable(claim.logged, self.world.residents.get(claim.subject))
+
+    def _append(self, key: Key, submitted: WellFormed, fate: Claim) -> None:
+        """Give the event its position and lay it over its resident."""
+        subject, resident_id = self._belongs_to(submitted)
+        self.world.position += 1
+        logged = LoggedFact(
+            self.world.position, self.circumstances.now, *key, resident_id, submitted.fact
+        )
+        fate.outcome, fate.position = Outcome.ACCEPTED, logged.position
+        fate.logged, fate.subject = logged, subject
+        self.world.residents[subject] = evolve(self.world.residents.get(subject), logged)
+        self.minutes.entries.append(Entry(logged, submitted))
+
+    def _belongs_to(self, submitted: WellFormed) -> tuple[bytes, UUID]:
+        if isinstance(submitted.fact, EventRetracted):
+            claim = self.world.claims[(submitted.fact.source, submitted.fact.id)]
+            assert claim.subject is not None
+            assert claim.logged is not None
+            return claim.subject, claim.logged.resident_id
+        assert submitted.subject is not None
+        resident = self.world.residents.get(submitted.subject)
+        return submitted.subject, resident.resident_id if resident else next(self.identities)
+
+    def _waiting(self, subject: bytes | None) -> list[Waiting]:
+        assert subject is not None
+        return self.world.parked.setdefault(subject, [])
+
+    def _try_parked(self, subject: bytes | None) -> None:
+        """Try what is parked again, from the first, until none moves.
+
+        An event waits for its own resident alone, so only those of the subject just touched can
+        move; among these the order is that of arrival, as among all.
+        """
+        waiting = self._waiting(subject)
+        tried = 0
+        while tried < len(waiting):
+            if not self._retry(waiting[tried]):
+                tried += 1
+                continue
+            accepted = self.world.claims[waiting[tried].key].outcome is Outcome.ACCEPTED
+            del waiting[tried]
+            tried = 0 if accepted else tried
+
+    def _retry(self, waiting: Waiting) -> bool:
+        """Decide a parked event as if sent now; whether it moved."""
+        claim = self.world.claims[waiting.key]
+        resident, target = self._concerned(waiting.submitted)
+        decision = decide(waiting.submitted, resident, target, self.circumstances)
+        match decision:
+            case Park():
+                return False
+            case Problem():
+                claim.outcome, claim.problem = Outcome.REJECTED, decision
+            case Accept():
+                claim.warnings = warnings_on(waiting.submitted, resident, self.circumstances.now)
+                self._append(waiting.key, waiting.submitted, claim)
+        if claim.arrival <= self.before:
+            self.minutes.moved.append(claim)
+        return True
+
+
+def _rejection(problem: Problem) -> Claim:
+    return Claim(0, b"", Outcome.REJECTED, Outcome.REJECTED, problem=problem)
+
+
+def _id_reused() -> Problem:
+    return Problem(
+        ProblemType.ID_REUSED,
+        "id came before from this source with other content; send new content under a new id.",
+        "id",
+    )
+
+
+def _repeat(key: Key, first: Claim) -> Answer:
+    return Answer(
+        *key, Outcome.DUPLICATE, first.position, first.warnings, first.problem, first.first
+    )

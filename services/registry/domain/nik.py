@@ -1,0 +1,73 @@
+"""The NIK: 16 digits of region, date of birth and serial, as a person carries them for life.
+
+A NIK names the place of *first* registration and never changes, neither by a move nor when the
+date of birth is corrected; so its parts are a hint and the biodata decide (contract section 1;
+domain facts on Dukcapil's NIK structure, UU 24/2013).
+"""
+
+import re
+from typing import Final
+
+from shared.events.facts import Sex
+
+_SIXTEEN_DIGITS: Final = re.compile(r"[0-9]{16}")
+_STANDS_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{16}(?![0-9A-Za-z])")
+
+# Of each month in a common year. 29 February is in every fourth year of 19YY or 20YY, for 1900
+# was none but 2000 was.
+_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+# The day of birth of a woman is written with 40 added.
+WOMAN: Final = 40
+
+
+def fault_of(nik: str) -> str | None:
+    """What is wrong with a NIK, as the end of a sentence; None when it is well formed.
+
+    The six digits of the region are not checked: districts have split since. The date must
+    exist in some century, so 29 February needs a leap year 19YY or 20YY.
+    """
+    if not _SIXTEEN_DIGITS.fullmatch(nik):
+        return "must be 16 digits"
+    if nik[12:] == "0000":
+        return "has the serial 0000, which is never given"
+    if not _date_exists(nik):
+        return "holds a date of birth that does not exist"
+    return None
+
+
+def _date_exists(nik: str) -> bool:
+    day, month, year = _day(nik), int(nik[8:10]), int(nik[10:12])
+    if not 1 <= month <= 12:
+        return False
+    is_leap_day = month == 2 and day == 29
+    return year % 4 == 0 if is_leap_day else 1 <= day <= _DAYS[month - 1]
+
+
+def _day(nik: str) -> int:
+    written = int(nik[6:8])
+    return written - WOMAN if written > WOMAN else written
+
+
+def sex_of(nik: str) -> Sex:
+    """The sex that the day of birth is written for."""
+    return Sex.FEMALE if int(nik[6:8]) > WOMAN else Sex.MALE
+
+
+def agrees(nik: str, birth_date: str, sex: Sex) -> bool:
+    """Whether a NIK's date and sex are those of the biodata.
+
+    `birth_date` is as written, `YYYY-MM-DD`, `YYYY-MM` or `YYYY`; only its known parts count.
+    """
+    year, month, day = birth_date[:4], birth_date[5:7], birth_date[8:]
+    return (
+        sex_of(nik) is sex
+        and nik[10:12] == year[2:]
+        and month in ("", nik[8:10])
+        and day in ("", f"{_day(nik):02}")
+    )
+
+
+def is_told_in(text: str) -> bool:
+    """Whether a text holds what reads as a NIK, standing alone."""
+    return any(fault_of(found) is None for found in _STANDS_ALONE.findall(text))

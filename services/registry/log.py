@@ -1,0 +1,349 @@
+"""The registry's tables: reading the world that arrivals touch, and appending what was decided.
+
+All of the registry's SQL is here, save the relay's marks. Whoever calls `hold_head` holds the
+one lock that orders the log until the transaction ends.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
+from services.registry.domain.resident import Resident, fold
+from shared.database import driver_of
+from shared.events.codec import VERSION
+from shared.events.facts import LoggedFact
+from shared.events.records import LogEntry, logged_fact
+from shared.problems import Problem, ProblemType
+
+# Look-ups by key must stay look-ups as the tables grow, whatever the statistics say meanwhile.
+APPENDER_SETTINGS: Final = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+_HOLD_HEAD = text("SELECT position, arrival, recorded_at FROM registry.head FOR UPDATE")
+_MOVE_HEAD = text(
+    "UPDATE registry.head SET position = :position, arrival = :arrival, recorded_at = :recorded_at"
+)
+_LOG_COLUMNS = (
+    "l.position, l.recorded_at, l.type, l.version, l.time, l.source, l.event_id, l.resident_id,"
+    " l.data::text AS data"
+)
+_CLAIM_COLUMNS = (
+    "s.source AS s_source, s.event_id AS s_id, s.arrival, s.content_hash, s.first_outcome,"
+    " s.outcome, s.warnings, s.problem::text AS problem, s.subject"
+)
+_CLAIMS = text(
+    f"SELECT {_CLAIM_COLUMNS}, {_LOG_COLUMNS}"  # noqa: S608 - constants
+    " FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
+    " JOIN registry.submissions s ON s.source = k.source AND s.event_id = k.id AND s.claims"
+    " LEFT JOIN registry.log l ON l.position = s.position"
+)
+_PARKED = text(
+    f"SELECT {_CLAIM_COLUMNS}, s.content, s.received_at"  # noqa: S608 - constants
+    " FROM registry.submissions s"
+    " WHERE s.outcome = 'parked' AND s.subject = ANY(CAST(:subjects AS bytea[]))"
+    " ORDER BY s.arrival"
+)
+_HISTORIES = text(
+    f"SELECT r.subject, {_LOG_COLUMNS}"  # noqa: S608 - constants
+    " FROM registry.residents r JOIN registry.log l ON l.resident_id = r.resident_id"
+    " WHERE r.subject = ANY(CAST(:subjects AS bytea[])) ORDER BY l.position"
+)
+_KEYS = text(
+    "SELECT subject, wrapped_key FROM registry.vault_keys"
+    " WHERE subject = ANY(CAST(:subjects AS bytea[]))"
+)
+_MOVE_PARKED = text(
+    "UPDATE registry.submissions s SET outcome = m.outcome, position = m.position,"
+    " problem = CAST(m.problem AS json), warnings = string_to_array(m.warnings, ' ')"
+    " FROM unnest(CAST(:arrivals AS bigint[]), CAST(:outcomes AS text[]),"
+    " CAST(:positions AS bigint[]), CAST(:problems AS text[]), CAST(:warnings AS text[]))"
+    " AS m(arrival, outcome, position, problem, warnings) WHERE s.arrival = m.arrival"
+)
+_CONTACT = text(
+    "INSERT INTO registry.stations AS st (source, last_contact, received)"
+    " SELECT source, :now, CAST(received AS int8multirange)"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:received AS text[])) AS n(source, received)"
+    " ORDER BY source"
+    " ON CONFLICT (source) DO UPDATE SET last_contact = excluded.last_contact,"
+    " received = st.received + excluded.received"
+)
+_STATIONS = text(
+    "SELECT source, last_contact, (SELECT array_agg(ARRAY[lower(r), upper(r) - 1] ORDER BY r)"
+    " FROM unnest(received) r) AS received FROM registry.stations ORDER BY source"
+)
+
+SUBMISSION_COLUMNS: Final = (
+    "arrival", "received_at", "sender", "source", "event_id", "content_hash", "claims",
+    "outcome", "first_outcome", "problem", "warnings", "position", "subject", "content",
+)  # fmt: skip
+LOG_COLUMNS: Final = (
+    "position", "recorded_at", "type", "version", "time", "source", "event_id", "resident_id",
+    "data",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last position and arrival given, and when."""
+
+    position: int
+    arrival: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKept:
+    """A submission and its content as the row holds it."""
+
+    kept: Kept
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """A parked submission as kept; its content is still sealed."""
+
+    key: Key
+    claim: Claim
+    content: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """What is known of a station: ranges of `stationseq` that arrived, both ends included."""
+
+    source: str
+    last_contact: datetime
+    received: list[tuple[int, int]]
+
+
+async def hold_head(connection: AsyncConnection) -> Head:
+    """Lock the head of the log until the transaction ends."""
+    return Head(*(await connection.execute(_HOLD_HEAD)).one())
+
+
+async def move_head(connection: AsyncConnection, head: Head) -> None:
+    await connection.execute(
+        _MOVE_HEAD,
+        {
+            "position": head.position,
+            "arrival": head.arrival,
+            "recorded_at": head.recorded_at,
+        },
+    )
+
+
+async def read_claims(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Claim]:
+    """The first submissions of these sources and ids, where there are any."""
+    wanted = list(keys)
+    rows = await connection.execute(
+        _CLAIMS, {"sources": [key[0] for key in wanted], "ids": [key[1] for key in wanted]}
+    )
+    return {(row.s_source, row.s_id): _claim(row, _logged(row)) for row in rows}
+
+
+def _logged(row: Row[Any]) -> LoggedFact | None:
+    if row.position is None:
+        return None
+    return logged_fact(
+        LogEntry(
+            row.position,
+            row.recorded_at,
+            row.type,
+            row.version,
+            row.time,
+            row.source,
+            row.event_id,
+            row.resident_id,
+            row.data,
+        )
+    )
+
+
+def _claim(row: Row[Any], logged: LoggedFact | None) -> Claim:
+    return Claim(
+        arrival=row.arrival,
+        fingerprint=row.content_hash,
+        first=Outcome(row.first_outcome),
+        outcome=Outcome(row.outcome),
+        warnings=tuple(row.warnings),
+        problem=_read_problem(row.problem) if row.problem else None,
+        position=logged.position if logged else None,
+        logged=logged,
+        subject=row.subject,
+    )
+
+
+async def read_residents(
+    connection: AsyncConnection, subjects: list[bytes]
+) -> dict[bytes, Resident | None]:
+    """Who stands registered by each of these NIKs.
+
+    A NIK whose registration was retracted may be registered anew, as another resident; at most
+    one of them stands.
+    """
+    histories: dict[bytes, list[LoggedFact]] = {}
+    for row in await connection.execute(_HISTORIES, {"subjects": subjects}):
+        logged = _logged(row)
+        assert logged is not None
+        histories.setdefault(row.subject, []).append(logged)
+    return {subject: fold(history) for subject, history in histories.items()}
+
+
+async def read_parked(connection: AsyncConnection, subjects: list[bytes]) -> list[ParkedRow]:
+    """What is parked for these subjects, in the order of arrival."""
+    rows = await connection.execute(_PARKED, {"subjects": subjects})
+    return [
+        ParkedRow((row.s_source, row.s_id), _claim(row, None), row.content, row.received_at)
+        for row in rows
+    ]
+
+
+async def read_wrapped_keys(
+    connection: AsyncConnection, subjects: list[bytes]
+) -> dict[bytes, bytes]:
+    """The wrapped keys of these subjects, where there are any."""
+    rows = await connection.execute(_KEYS, {"subjects": subjects})
+    return {row.subject: row.wrapped_key for row in rows}
+
+
+async def append_log(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+    driver = await driver_of(connection)
+    await driver.copy_records_to_table(
+        "log",
+        schema_name="registry",
+        columns=LOG_COLUMNS,
+        records=[
+            (
+                entry.logged.position,
+                entry.logged.recorded_at,
+                entry.submitted.type,
+                VERSION,
+                entry.submitted.time,
+                entry.logged.source,
+                entry.logged.id,
+                entry.logged.resident_id,
+                entry.submitted.data,
+            )
+            for entry in entries
+        ],
+    )
+
+
+async def keep_submissions(
+    connection: AsyncConnection, submissions: Sequence[SealedKept], now: datetime
+) -> None:
+    driver = await driver_of(connection)
+    await driver.copy_records_to_table(
+        "submissions",
+        schema_name="registry",
+        columns=SUBMISSION_COLUMNS,
+        records=[_submission(one, now) for one in submissions],
+    )
+
+
+def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
+    kept, fate, received = one.kept, one.kept.fate, one.kept.received
+    return (
+        kept.number,
+        now,
+        received.sender,
+        received.arrived.source,
+        received.arrived.id,
+        received.fingerprint,
+        kept.claims,
+        fate.outcome.value,
+        fate.first.value,
+        _write_problem(fate.problem) if fate.problem else None,
+        list(fate.warnings),
+        fate.position,
+        fate.subject,
+        one.content,
+    )
+
+
+async def keep_keys(connection: AsyncConnection, wrapped: dict[bytes, bytes]) -> None:
+    driver = await driver_of(connection)
+    await driver.copy_records_to_table(
+        "vault_keys",
+        schema_name="registry",
+        columns=("subject", "wrapped_key"),
+        records=list(wrapped.items()),
+    )
+
+
+async def keep_residents(
+    connection: AsyncConnection, residents: Sequence[tuple[Any, bytes]]
+) -> None:
+    """Residents that were registered now: `(resident_id, subject)`."""
+    driver = await driver_of(connection)
+    await driver.copy_records_to_table(
+        "residents",
+        schema_name="registry",
+        columns=("resident_id", "subject"),
+        records=residents,
+    )
+
+
+async def move_parked(connection: AsyncConnection, moved: Sequence[Claim]) -> None:
+    """Write what has become of submissions that were parked before."""
+    await connection.execute(
+        _MOVE_PARKED,
+        {
+            "arrivals": [claim.arrival for claim in moved],
+            "outcomes": [claim.outcome.value for claim in moved],
+            "positions": [claim.position for claim in moved],
+            "problems": [_write_problem(c.problem) if c.problem else None for c in moved],
+            "warnings": [" ".join(claim.warnings) for claim in moved],
+        },
+    )
+
+
+async def note_contact(
+    connection: AsyncConnection, sequences: dict[str, set[int]], now: datetime
+) -> None:
+    """Note that these sources were heard of, and which of their numbers have arrived."""
+    ordered = sorted(sequences)
+    await connection.execute(
+        _CONTACT,
+        {
+            "now": now,
+            "sources": ordered,
+            "received": [_multirange(sequences[source]) for source in ordered],
+        },
+    )
+
+
+def _multirange(numbers: set[int]) -> str:
+    return "{" + ",".join(f"[{n},{n}]" for n in sorted(numbers)) + "}"
+
+
+async def read_stations(connection: AsyncConnection) -> list[Station]:
+    """Every station that was ever heard of, by source."""
+    rows = await connection.execute(_STATIONS)
+    return [
+        Station(row.source, row.last_contact, [(a, b) for a, b in row.received or []])
+        for row in rows
+    ]
+
+
+def _write_problem(problem: Problem) -> str:
+    return orjson.dumps([problem.type, problem.detail, problem.field]).decode()
+
+
+def _read_problem(written: str) -> Problem:
+    kind, detail, field = orjson.loads(written)
+    return Problem(ProblemType(kind), detail, field)

@@ -1,0 +1,262 @@
+"""Publishes the log to Kafka, behind its own mark, so that the topic can always be made again.
+
+One relay works at a time however many processes there are: it holds an advisory lock. Fault
+model: the relay or the broker may stop between any two steps. The marks move after the broker's
+acknowledgement, so a restart repeats the tail at most; it first reads the last records of each
+partition to make that tail short. Consumers drop repeats by position. A broker that lost its
+data has earlier last records, and gets the log again from there.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from prometheus_client import Counter, Gauge
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.database import plain_dsn, wait_for
+from shared.event_log import last_position, read_log
+from shared.events.records import (
+    EventRecord,
+    LogEntry,
+    PublishedRecord,
+    partition_of,
+    read_record,
+    write_event,
+    write_published,
+)
+from shared.topics import PARTITIONS, POPULATION_EVENTS, ensure_topics
+
+logger = logging.getLogger(__name__)
+
+CHANNEL: Final = "registry_log"
+BATCH_EVENTS: Final = 2_000
+POLL_S: Final = 0.5
+LOCK_POLL_S: Final = 1.0
+RETRY_S: Final = 1.0
+TAIL_RECORDS: Final = 8
+BATCH_BYTES: Final = 512 * 1024
+
+# An arbitrary number of our own for pg_try_advisory_lock.
+RELAY_LOCK: Final = 0x6361_6361_01
+
+PUBLISHED = Counter("registry_events_published", "Events published to population.events")
+PUBLISHED_UP_TO = Gauge("registry_published_up_to", "Everything up to this position is published")
+
+_MARK = text(
+    "INSERT INTO registry.relay_marks (partition, last_event, published_up_to)"
+    " SELECT * FROM unnest(CAST(:partitions AS smallint[]), CAST(:events AS bigint[]),"
+    " CAST(:up_to AS bigint[])) ON CONFLICT (partition) DO UPDATE"
+    " SET last_event = excluded.last_event, published_up_to = excluded.published_up_to"
+)
+
+
+class LogBehindTopicError(Exception):
+    """The topic holds positions that the log does not have: the wrong database, or an old copy."""
+
+
+@dataclass(slots=True)
+class Tail:
+    """Where a partition of the topic ends: its last event, and up to where it has everything."""
+
+    last_event: int = 0
+    up_to: int = 0
+
+
+@dataclass(slots=True)
+class Turn:
+    """The connection that holds the lock and hears of new entries."""
+
+    connection: "asyncpg.Connection[Any]"
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def check(self) -> None:
+        """Raises ConnectionError once the lock may be another's."""
+        if self.connection.is_closed():
+            raise ConnectionError
+
+
+@dataclass(slots=True)
+class Relay:
+    """Publishes until cancelled.
+
+    `leading` tells whether this process is the one that does, `waiting` whether another is.
+    """
+
+    engine: AsyncEngine
+    database_url: str
+    bootstrap: str
+    leading: bool = False
+    waiting: bool = False
+
+    async def run(self) -> None:
+        """Wait for the lock, publish, and begin again after every fault."""
+        while True:
+            try:
+                async with self._turn() as turn:
+                    await self._publish(turn)
+            except LogBehindTopicError:
+                logger.critical(
+                    "the topic is ahead of the log; restore the newer database, or delete the"
+                    " topic population.events to have it published again"
+                )
+            except (KafkaError, SQLAlchemyError, asyncpg.PostgresError, OSError, TimeoutError) as e:
+                logger.warning("relay interrupted", extra={"error": type(e).__name__})
+            except Exception:
+                # Events are safe in the log meanwhile; a relay that dies silently is not.
+                logger.exception("relay failed")
+            finally:
+                self.leading = False
+            await asyncio.sleep(RETRY_S)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator["Turn"]:
+        """This process's turn at publishing: the lock is held as long as its connection lives."""
+        connection = await asyncpg.connect(plain_dsn(self.database_url))
+        turn = Turn(connection)
+        try:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", RELAY_LOCK):
+                self.waiting = True
+                await asyncio.sleep(LOCK_POLL_S)
+            self.waiting = False
+            await connection.add_listener(CHANNEL, lambda *_: turn.woken.set())
+            yield turn
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=2)
+
+    async def _publish(self, turn: "Turn") -> None:
+        await ensure_topics(self.bootstrap)
+        tails = await read_tails(self.bootstrap)
+        await self._check(tails)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BATCH_BYTES,
+            linger_ms=0,
+        )
+        try:
+            await producer.start()
+            self.leading = True
+            logger.info("relay leads", extra={"from": min(tail.up_to for tail in tails)})
+            while True:
+                turn.check()
+                if not await self._publish_next(producer, tails):
+                    await wait_for(turn.woken, POLL_S)
+        finally:
+            self.leading = False
+            await producer.stop()
+
+    async def _check(self, tails: Sequence[Tail]) -> None:
+        async with self.engine.connect() as connection:
+            last = await last_position(connection)
+        if max(tail.last_event for tail in tails) > last:
+            raise LogBehindTopicError
+
+    async def _publish_next(self, producer: AIOKafkaProducer, tails: Sequence[Tail]) -> bool:
+        """Publish the next entries; whether there were any."""
+        after = min(tail.up_to for tail in tails)
+        async with self.engine.connect() as connection:
+            entries = await read_log(connection, after, BATCH_EVENTS)
+        if not entries:
+            return False
+        acknowledgements = [
+            await producer.send_batch(batch, POPULATION_EVENTS, partition=partition)
+            for partition, records in enumerate(due(entries, tails))
+            for batch in _batches(producer, records)
+        ]
+        await asyncio.gather(*acknowledgements)
+        await self._mark(tails)
+        PUBLISHED.inc(len(entries))
+        PUBLISHED_UP_TO.set(entries[-1].position)
+        return True
+
+    async def _mark(self, tails: Sequence[Tail]) -> None:
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                _MARK,
+                {
+                    "partitions": list(range(len(tails))),
+                    "events": [tail.last_event for tail in tails],
+                    "up_to": [tail.up_to for tail in tails],
+                },
+            )
+
+
+Record = tuple[bytes | None, bytes]
+
+
+def due(entries: Sequence[LogEntry], tails: Sequence[Tail]) -> list[list[Record]]:
+    """The records to publish, by partition, and the tails moved to where they then end.
+
+    What a partition has already is left out; each ends with a record that says up to where it
+    has everything, though it may have got no event at all.
+    """
+    records: list[list[Record]] = [[] for _ in tails]
+    for entry in entries:
+        partition = partition_of(entry.resident_id, len(tails))
+        tail = tails[partition]
+        if entry.position > tail.up_to:
+            key = str(entry.resident_id).encode()
+            records[partition].append((key, write_event(entry, tail.last_event)))
+            tail.last_event = entry.position
+    up_to = entries[-1].position
+    for partition, tail in enumerate(tails):
+        tail.up_to = max(tail.up_to, up_to)
+        records[partition].append((None, write_published(tail.up_to, tail.last_event)))
+    return records
+
+
+def _batches(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[Any]:
+    """Batches for one partition, left open: the sender writes its sequence numbers into them."""
+    batch = producer.create_batch()
+    batches = [batch]
+    for key, value in records:
+        if batch.append(key=key, value=value, timestamp=None) is None:
+            batch = producer.create_batch()
+            batches.append(batch)
+            batch.append(key=key, value=value, timestamp=None)
+    return batches
+
+
+async def read_tails(bootstrap: str) -> list[Tail]:
+    """Where each partition of the topic ends, read from its last records."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    partitions = [TopicPartition(POPULATION_EVENTS, n) for n in range(PARTITIONS)]
+    try:
+        await consumer.start()
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        return [await _read_tail(consumer, p, begins[p], ends[p]) for p in partitions]
+    finally:
+        await consumer.stop()
+
+
+async def _read_tail(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int, end: int
+) -> Tail:
+    tail = Tail()
+    offset = max(begin, end - TAIL_RECORDS)
+    consumer.seek(partition, offset)
+    while offset < end:
+        message = await consumer.getone(partition)
+        offset = message.offset + 1
+        match read_record(message.value or b""):
+            case EventRecord() as event:
+                tail.last_event = max(tail.last_event, event.logged.position)
+            case PublishedRecord(previous, position):
+                tail.last_event = max(tail.last_event, previous)
+                tail.up_to = max(tail.up_to, position)
+    tail.up_to = max(tail.up_to, tail.last_event)
+    return tail

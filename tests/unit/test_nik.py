@@ -1,0 +1,75 @@
+"""The NIK's form, on invented numbers."""
+
+import pytest
+
+from services.registry.domain.nik import agrees, fault_of, is_told_in
+from shared.events.facts import Sex
+
+
+@pytest.mark.parametrize(
+    "nik",
+    [
+        "1501012711079999",
+        "1501016711079999",
+        "1501222711079999",
+        "1501032711079999",
+        "1501012902089999",
+        "1501012902009999",
+        "9999013112010001",
+    ],
+)
+def test_a_nik_of_any_region_and_an_existing_date_is_well_formed(nik: str) -> None:
+    assert fault_of(nik) is None
+
+
+@pytest.mark.parametrize(
+    ("nik", "why"),
+    [
+        ("1501010011079999", "date"),
+        ("1501013211079999", "date"),
+        ("1501014011079999", "date"),
+        ("1501017211079999", "date"),
+        ("1501012713079999", "date"),
+        ("1501012700079999", "date"),
+        ("1501013102079999", "date"),
+        ("1501012902079999", "date"),
+        ("1501012711070000", "0000"),
+        ("150101271107999A", "digits"),
+        ("15010127110799991", "digits"),
+        ("150101271107999", "digits"),
+        ("١٥٠١٠١٢٧١١٠٧٩٩٩٩", "digits"),
+        ("1501012711079999\n", "digits"),
+        ("2222222222222222", "date"),
+    ],
+)
+def test_a_nik_that_cannot_be_is_named_by_its_fault(nik: str, why: str) -> None:
+    assert why in (fault_of(nik) or "")
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "sex", "same"),
+    [
+        ("2007-11-27", Sex.MALE, True),
+        ("1907-11-27", Sex.MALE, True),
+        ("2007-11-28", Sex.MALE, False),
+        ("2007-11-27", Sex.FEMALE, False),
+        ("2007-11", Sex.MALE, True),
+        ("2007-10", Sex.MALE, False),
+        ("2007", Sex.MALE, True),
+        ("2008", Sex.MALE, False),
+    ],
+)
+def test_only_the_known_parts_of_a_birth_date_are_held_against_the_nik(
+    birth_date: str, sex: Sex, same: bool
+) -> None:
+    assert agrees("1501012711079999", birth_date, sex) is same
+
+
+def test_a_womans_day_is_written_with_forty_added() -> None:
+    assert agrees("1501016711079999", "2007-11-27", Sex.FEMALE)
+
+
+def test_a_nik_in_a_text_is_found_when_it_stands_alone() -> None:
+    assert is_told_in("salah NIK 1501012711079999, mestinya lain")
+    assert not is_told_in("SKPWNI/1501/27112007/9999")
+    assert not is_told_in("a1501012711079999f")
