@@ -1,0 +1,196 @@
+"""What KPU reads: the changes in pages, as a stream, and the snapshot to begin from."""
+
+import re
+from functools import cache
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from services.notifier import metrics
+from services.notifier.domain.changes import NOTHING, Counts
+from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
+from services.notifier.records import ELECTION_PATTERN
+from services.notifier.streaming import PAGE_CHANGES, Streams
+from shared.access import Role, require
+from shared.problems import Problem, ProblemError, ProblemType
+from shared.regions import Region, district_of, regions, villages_in
+from shared.web import JsonResponse
+
+DEFAULT_LIMIT: Final = 1_000
+MOST_CHANGES: Final = 10_000
+
+_ELECTION: Final = re.compile(ELECTION_PATTERN)
+_SEQUENCE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+After = Annotated[
+    str | None, Query(description="The last sequence that the client has; 0 for the beginning.")
+]
+Limit = Annotated[
+    int,
+    Query(ge=1, le=MOST_CHANGES, description="The most changes in one answer, up to 10,000."),
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="As `after`, sent by EventSource clients; it wins."),
+]
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that no proxy may keep back."""
+
+    media_type = "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with metrics.CLIENTS.track_inprogress():
+            await super().__call__(scope, receive, send)
+
+
+def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
+    """The routes of contract section 6."""
+    router = APIRouter(prefix="/v1/elections")
+
+    @router.get("", summary="The elections that have a feed")
+    async def elections(request: Request) -> JsonResponse:
+        await require(request, Role.KPU)
+        return JsonResponse({"elections": [_feed_members(e) for e in await feed.elections()]})
+
+    @router.get("/{election}/changes", summary="The changes after a sequence")
+    async def changes(
+        request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
+    ) -> Response:
+        """In order and without a gap. `last` is the feed's last sequence at this moment: the
+        client has everything when its own last one equals it."""
+        await require(request, Role.KPU)
+        known = await _known(feed, election)
+        start = _start(after, "after", known)
+        found = await _read(feed, known, start, limit)
+        bodies = b",".join(change.body for change in found)
+        return Response(
+            b'{"changes":[%s],"last":%d}' % (bodies, known.sequence),
+            media_type="application/json",
+        )
+
+    @router.get("/{election}/stream", summary="The changes as server-sent events")
+    async def stream(
+        request: Request, election: str, after: After = None, last_event_id: LastEventId = None
+    ) -> EventStream:
+        """Each event `change` has the sequence as its id. `Last-Event-ID` wins over `after`;
+        with neither the stream begins with the first change, so that nobody misses what came
+        before by forgetting to say where they are."""
+        await require(request, Role.KPU)
+        known = await _known(feed, election)
+        # EventSource clients that have seen no id may send an empty one.
+        if last_event_id:
+            start = _start(last_event_id, "Last-Event-ID", known)
+        else:
+            start = _start(after, "after", known)
+        return EventStream(
+            streams.stream(known.election, start, known.sequence),
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
+    async def snapshot(request: Request, election: str) -> JsonResponse:
+        """Go on with `stream?after=<sequence>`. `position` is the highest log position among
+        the changes told so far."""
+        await require(request, Role.KPU)
+        taken = await feed.snapshot(election) if _ELECTION.fullmatch(election) else None
+        if taken is None:
+            raise _no_such_election()
+        return JsonResponse(_snapshot_members(taken))
+
+    return router
+
+
+def _feed_members(known: ElectionFeed) -> dict[str, Any]:
+    return {
+        "id": known.election,
+        "area": known.area,
+        "sequence": known.sequence,
+        "position": known.position,
+    }
+
+
+async def _known(feed: Feed, election: str) -> ElectionFeed:
+    found = await feed.election(election) if _ELECTION.fullmatch(election) else None
+    if found is None:
+        raise _no_such_election()
+    return found
+
+
+def _no_such_election() -> ProblemError:
+    return ProblemError(
+        Problem(
+            ProblemType.NOT_FOUND,
+            "There is no feed of this election; GET /v1/elections lists those there are.",
+        )
+    )
+
+
+def _start(written: str | None, field: str, known: ElectionFeed) -> int:
+    """The sequence to go on from. Raises ProblemError where it cannot be one of this feed."""
+    if written is None:
+        return 0
+    if not _SEQUENCE.fullmatch(written):
+        raise _invalid(field, f"{field} is the last sequence that you have: a whole number from 0.")
+    sequence = int(written)
+    if sequence > known.sequence:
+        raise _invalid(
+            field,
+            f"{field} lies beyond the end of this feed, which is {known.sequence}: the sequence"
+            " was probably taken from another election's feed.",
+        )
+    return sequence
+
+
+def _invalid(field: str, detail: str) -> ProblemError:
+    return ProblemError(Problem(ProblemType.INVALID, detail, field))
+
+
+async def _read(feed: Feed, known: ElectionFeed, after: int, limit: int) -> list[ServedChange]:
+    """Changes up to the end that the answer names, in pages, so that no request keeps the others
+    waiting while it writes."""
+    end = min(known.sequence, after + limit)
+    found: list[ServedChange] = []
+    while after < end:
+        found += await feed.changes(known.election, after, min(PAGE_CHANGES, end - after))
+        after = found[-1].sequence
+    return found
+
+
+def _snapshot_members(taken: Snapshot) -> dict[str, Any]:
+    return {
+        "sequence": taken.head.sequence,
+        "position": taken.head.position,
+        "villages": [
+            _village_members(village, taken.counts.get(village.code, NOTHING))
+            for village in _villages_of(taken)
+        ],
+    }
+
+
+def _villages_of(taken: Snapshot) -> list[Region]:
+    """The villages of the area, and any other of which something was told."""
+    area = _villages_by_code(taken.area) if taken.area else {}
+    others = {
+        code: regions().get(code, Region(code, code, district_of(code)))
+        for code, counts in taken.counts.items()
+        if code not in area and any(counts)
+    }
+    return sorted((area | others).values(), key=lambda village: village.code)
+
+
+@cache
+def _villages_by_code(area: str) -> dict[str, Region]:
+    return {village.code: village for village in villages_in(area)}
+
+
+def _village_members(village: Region, counts: Counts) -> dict[str, Any]:
+    return {
+        "village": village.code,
+        "name": village.name,
+        "district": district_of(village.code),
+        **counts._asdict(),
+    }

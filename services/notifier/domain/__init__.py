@@ -1,0 +1,1 @@
+"""The notifier's rules, without I/O."""

@@ -1,0 +1,289 @@
+"""The feed in PostgreSQL: what KPU was told, in numbered changes. All SQL of the notifier."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.notifier.domain.changes import (
+    Change,
+    Counts,
+    Head,
+    Numbered,
+    Told,
+    VillageKey,
+    number,
+)
+from services.notifier.records import Batch, Unreadable
+from shared.database import driver_of
+
+# Other processes read the feed on when this channel is notified.
+CHANNEL: Final = "notifier_changes"
+
+_MEET_ELECTIONS = text(
+    "INSERT INTO notifier.heads (election) SELECT unnest(:elections) ON CONFLICT DO NOTHING"
+).bindparams(bindparam("elections", type_=ARRAY(Text)))
+
+# In the order of the elections, so that two processes never wait for each other.
+_LOCK_HEADS = text(
+    "SELECT election, sequence, position FROM notifier.heads"
+    " WHERE election = ANY(:elections) ORDER BY election FOR UPDATE"
+).bindparams(bindparam("elections", type_=ARRAY(Text)))
+
+_READ_TOLD = text(
+    "SELECT election, village, revision, counts::text AS counts FROM notifier.villages"
+    " JOIN unnest(:elections, :villages) AS wanted (election, village) USING (election, village)"
+).bindparams(bindparam("elections", type_=ARRAY(Text)), bindparam("villages", type_=ARRAY(Text)))
+
+_WRITE_TOLD = text(
+    "INSERT INTO notifier.villages (election, village, revision, counts)"
+    " SELECT election, village, revision, counts::json"
+    " FROM unnest(:elections, :villages, :revisions, :counts)"
+    " AS moved (election, village, revision, counts)"
+    " ON CONFLICT (election, village) DO UPDATE"
+    " SET revision = excluded.revision, counts = excluded.counts"
+).bindparams(
+    bindparam("elections", type_=ARRAY(Text)),
+    bindparam("villages", type_=ARRAY(Text)),
+    bindparam("revisions", type_=ARRAY(BigInteger)),
+    bindparam("counts", type_=ARRAY(Text)),
+)
+
+_MOVE_HEAD = text(
+    "UPDATE notifier.heads SET sequence = :sequence, position = :position"
+    " WHERE election = :election"
+)
+
+_KEEP_UNREADABLE = text(
+    "INSERT INTO notifier.unreadable (partition, offset_, value, why)"
+    " VALUES (:partition, :offset, :value, :why) ON CONFLICT DO NOTHING"
+)
+
+_ELECTIONS = text("SELECT election, area, sequence, position FROM notifier.heads ORDER BY election")
+_ELECTION = text(
+    "SELECT election, area, sequence, position FROM notifier.heads WHERE election = :election"
+)
+
+_CHANGES = text(
+    "SELECT sequence, election, village, district, position, time, stage,"
+    " before::text AS before, after::text AS after FROM notifier.changes"
+    " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
+)
+
+# One statement, so that the counts and the sequence are of one moment.
+_SNAPSHOT = text(
+    "SELECT heads.area, heads.sequence, heads.position, village, counts::text AS counts"
+    " FROM notifier.heads LEFT JOIN notifier.villages USING (election)"
+    " WHERE election = :election"
+)
+
+_CHANGE_COLUMNS: Final = (
+    "election",
+    "sequence",
+    "village",
+    "district",
+    "position",
+    "time",
+    "stage",
+    "before",
+    "after",
+    "numbered_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionFeed:
+    """An election's feed: the area where it is known, and its end."""
+
+    election: str
+    area: str | None
+    sequence: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServedChange:
+    """A change as KPU reads it: `body` is its JSON."""
+
+    sequence: int
+    time: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What KPU has been told of every village up to `head`."""
+
+    area: str | None
+    head: Head
+    counts: dict[str, Counts]
+
+
+class Feed:
+    """The numbered changes of every election."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def take(self, batch: Batch, numbered_at: datetime) -> Numbered:
+        """Number a batch and keep it, all in one transaction.
+
+        The rows of the elections' heads are locked until the commit: sequences become visible
+        in their order however many processes number, and a record that two of them hold is
+        taken once.
+        """
+        keys = sorted({record.key for record in batch.records})
+        elections = sorted({key.election for key in keys})
+        async with self._engine.begin() as connection:
+            heads = await _lock_heads(connection, elections)
+            told = await _read_told(connection, keys)
+            numbered = number(heads, told, batch.records)
+            await _write_changes(connection, numbered.changes, numbered_at)
+            await _write_told(connection, numbered.told)
+            await _move_heads(connection, numbered.heads)
+            await _keep_unreadable(connection, batch.unreadable)
+        return numbered
+
+    async def announce(self) -> None:
+        """Wake the other processes. Never within `take`: a NOTIFY there would serialise every
+        commit of the server."""
+        async with self._reading() as connection:
+            await connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    async def elections(self) -> list[ElectionFeed]:
+        """Every election that has a feed, by its id."""
+        async with self._reading() as connection:
+            return [ElectionFeed(*row) for row in await connection.execute(_ELECTIONS)]
+
+    async def election(self, election: str) -> ElectionFeed | None:
+        """One election's feed, none where there is no such election."""
+        async with self._reading() as connection:
+            row = (await connection.execute(_ELECTION, {"election": election})).first()
+        return ElectionFeed(*row) if row else None
+
+    async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]:
+        """The changes after a sequence, in order and without a gap, at most `limit`."""
+        arguments = {"election": election, "after": after, "limit": limit}
+        async with self._reading() as connection:
+            rows = (await connection.execute(_CHANGES, arguments)).mappings().all()
+        return [_served(row) for row in rows]
+
+    async def snapshot(self, election: str) -> Snapshot | None:
+        """What has been told, at one moment; none where there is no such election."""
+        async with self._reading() as connection:
+            rows = (await connection.execute(_SNAPSHOT, {"election": election})).all()
+        if not rows:
+            return None
+        counts = {row.village: _counts(row.counts) for row in rows if row.village is not None}
+        return Snapshot(rows[0].area, Head(rows[0].sequence, rows[0].position), counts)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def _lock_heads(connection: AsyncConnection, elections: list[str]) -> dict[str, Head]:
+    wanted = {"elections": elections}
+    heads = await _read_heads(connection, wanted)
+    if len(heads) < len(elections):
+        await connection.execute(_MEET_ELECTIONS, wanted)
+        heads = await _read_heads(connection, wanted)
+    return heads
+
+
+async def _read_heads(connection: AsyncConnection, wanted: dict[str, list[str]]) -> dict[str, Head]:
+    rows = await connection.execute(_LOCK_HEADS, wanted)
+    return {row.election: Head(row.sequence, row.position) for row in rows}
+
+
+async def _read_told(connection: AsyncConnection, keys: list[VillageKey]) -> dict[VillageKey, Told]:
+    rows = await connection.execute(
+        _READ_TOLD,
+        {"elections": [key.election for key in keys], "villages": [key.village for key in keys]},
+    )
+    return {
+        VillageKey(row.election, row.village): Told(row.revision, _counts(row.counts))
+        for row in rows
+    }
+
+
+async def _write_changes(
+    connection: AsyncConnection, changes: Iterable[Change], numbered_at: datetime
+) -> None:
+    rows = [_row(change, numbered_at) for change in changes]
+    if rows:
+        driver = await driver_of(connection)
+        await driver.copy_records_to_table(
+            "changes", schema_name="notifier", columns=_CHANGE_COLUMNS, records=rows
+        )
+
+
+def _row(change: Change, numbered_at: datetime) -> tuple[Any, ...]:
+    return (
+        change.key.election,
+        change.sequence,
+        change.key.village,
+        change.district,
+        change.position,
+        change.time,
+        change.stage,
+        _written(change.before),
+        _written(change.after),
+        numbered_at,
+    )
+
+
+async def _write_told(connection: AsyncConnection, told: dict[VillageKey, Told]) -> None:
+    if told:
+        await connection.execute(
+            _WRITE_TOLD,
+            {
+                "elections": [key.election for key in told],
+                "villages": [key.village for key in told],
+                "revisions": [state.revision for state in told.values()],
+                "counts": [_written(state.counts) for state in told.values()],
+            },
+        )
+
+
+async def _move_heads(connection: AsyncConnection, heads: dict[str, Head]) -> None:
+    for election, head in heads.items():
+        await connection.execute(
+            _MOVE_HEAD,
+            {"election": election, "sequence": head.sequence, "position": head.position},
+        )
+
+
+async def _keep_unreadable(connection: AsyncConnection, unreadable: Iterable[Unreadable]) -> None:
+    for kept in unreadable:
+        await connection.execute(
+            _KEEP_UNREADABLE,
+            {
+                "partition": kept.fetched.partition,
+                "offset": kept.fetched.offset,
+                "value": kept.fetched.value,
+                "why": kept.why,
+            },
+        )
+
+
+def _written(counts: Counts) -> str:
+    return orjson.dumps(counts._asdict()).decode()
+
+
+def _counts(written: str) -> Counts:
+    return Counts(**orjson.loads(written))
+
+
+def _served(row: Any) -> ServedChange:
+    members = dict(row)
+    members["before"] = orjson.Fragment(members["before"])
+    members["after"] = orjson.Fragment(members["after"])
+    body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
+    return ServedChange(members["sequence"], members["time"], body)

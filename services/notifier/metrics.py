@@ -1,0 +1,35 @@
+"""What the notifier measures of itself, for `/metrics`."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 300.0)
+
+CHANGES: Final = Counter("cacah_notifier_changes", "Changes numbered", ["election"])
+REPEATS: Final = Counter(
+    "cacah_notifier_repeats", "Records dropped because their revision was held already"
+)
+MENDED: Final = Counter(
+    "cacah_notifier_mended",
+    "Records that did not follow the one before, mended from what KPU had been told",
+    ["flaw"],
+)
+UNREADABLE: Final = Counter(
+    "cacah_notifier_unreadable", "Records that could not be read, kept in notifier.unreadable"
+)
+FAILED_ATTEMPTS: Final = Counter(
+    "cacah_notifier_failed_attempts", "Attempts to commit a batch that failed and were repeated"
+)
+SEQUENCE: Final = Gauge("cacah_notifier_sequence", "The feed's last sequence", ["election"])
+CLIENTS: Final = Gauge("cacah_notifier_clients", "SSE clients connected")
+NUMBERED_S: Final = Histogram(
+    "cacah_notifier_numbered_seconds",
+    "From the append to the log until the change is numbered and committed",
+    buckets=_LATENCY_BUCKETS_S,
+)
+STREAMED_S: Final = Histogram(
+    "cacah_notifier_streamed_seconds",
+    "From the append to the log until the first SSE client has the bytes",
+    buckets=_LATENCY_BUCKETS_S,
+)

@@ -1,0 +1,128 @@
+"""The records of the topic `voter.changes`, as the notifier reads them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from services.notifier.domain.changes import Counts, VillageKey, VillageRecord
+
+ELECTION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+# What PostgreSQL could refuse must be refused here: a batch that cannot be stored is retried for
+# ever, and would hold up the feed.
+_MOST: Final = 2**53
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2900, 1, 1, tzinfo=UTC)
+
+Whole = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
+Ordinal = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
+Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
+ElectionId = Annotated[str, StringConstraints(pattern=ELECTION_PATTERN)]
+VillageCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}$")]
+DistrictCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}$")]
+StageName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,100}$")]
+
+
+class _CountsOnTopic(BaseModel):
+    """The 14 counts of contract section 4, all of them."""
+
+    residents: Whole
+    eligible: Whole
+    eligible_male: Whole
+    eligible_female: Whole
+    eligible_recorded: Whole
+    eligible_unrecorded: Whole
+    first_time: Whole
+    first_time_unrecorded: Whole
+    ikd_active: Whole
+    relocating: Whole
+    under_age: Whole
+    tni: Whole
+    polri: Whole
+    rights_revoked: Whole
+
+    def counts(self) -> Counts:
+        return Counts(**self.__dict__)
+
+
+class _RecordOnTopic(BaseModel):
+    """A record's value; members unknown to this version are left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    election: ElectionId
+    village: VillageCode
+    district: DistrictCode
+    revision: Ordinal
+    position: Whole
+    time: Moment
+    stage: StageName | None
+    before: _CountsOnTopic
+    after: _CountsOnTopic
+
+
+@dataclass(frozen=True, slots=True)
+class TopicValue:
+    """A record as it was fetched: where it lay and its bytes."""
+
+    partition: int
+    offset: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that says nothing to this version, kept with the reason."""
+
+    fetched: TopicValue
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was fetched at once: the records in the topic's order, and those that are none."""
+
+    records: list[VillageRecord]
+    unreadable: list[Unreadable]
+
+
+def read_batch(fetched: list[TopicValue]) -> Batch:
+    """Read what was fetched; never raises: what cannot be read is a value too."""
+    batch = Batch([], [])
+    for value in fetched:
+        match read_record(value):
+            case VillageRecord() as record:
+                batch.records.append(record)
+            case Unreadable() as unreadable:
+                batch.unreadable.append(unreadable)
+    return batch
+
+
+def read_record(fetched: TopicValue) -> VillageRecord | Unreadable:
+    """The record that a value holds."""
+    try:
+        record = _RecordOnTopic.model_validate_json(fetched.value)
+    except ValidationError as error:
+        return Unreadable(fetched, _why(error))
+    if record.district != record.village[:8]:
+        return Unreadable(fetched, "district: not the one that the village lies in")
+    return VillageRecord(
+        key=VillageKey(record.election, record.village),
+        district=record.district,
+        revision=record.revision,
+        position=record.position,
+        time=record.time,
+        stage=record.stage,
+        before=record.before.counts(),
+        after=record.after.counts(),
+    )
+
+
+def _why(error: ValidationError) -> str:
+    """The first members at fault, without any value that was sent."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['type']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)[:5]
+    )

@@ -1,0 +1,165 @@
+"""The topic `voter.changes`, fetched in batches and acknowledged after the commit.
+
+What can go wrong here: the process dies between commit and acknowledgement (the batch comes
+again and is dropped by its revisions); the partition goes to another process while a batch is
+under way (both commit, the head's lock puts one after the other, the second is a repeat); Kafka
+is away at the start or later (tried again for ever). A handler that raises would be passed over
+by the next acknowledgement, so ours does not: it repeats.
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaMessage
+
+from services.notifier.numbering import Numbering, delays_s
+from services.notifier.records import TopicValue
+from shared.topics import VOTER_CHANGES, ensure_topics
+
+logger = logging.getLogger(__name__)
+
+MOST_RECORDS: Final = 5_000
+
+# faststream sleeps this long again after an empty fetch, so it is the delay of a quiet topic.
+FETCH_WAIT_MS: Final = 10
+
+# A process that died keeps its partitions for this long.
+SESSION_MS: Final = 6_000
+HEARTBEAT_MS: Final = 2_000
+
+LOOK_S: Final = 1.0
+PING_S: Final = 2.0
+GRACE_S: Final = 3.0
+
+# A consumer that has no partitions for this long while Kafka answers is made anew.
+STUCK_S: Final = 60.0
+
+
+class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Whether this process has its place in the consumer group, and since when.
+
+    The methods are coroutines because faststream calls plain ones in another thread.
+    """
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.since = asyncio.get_running_loop().time()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._become(False)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._become(True)
+
+    def _become(self, joined: bool) -> None:
+        self.joined = joined
+        self.since = asyncio.get_running_loop().time()
+
+    def stuck(self) -> bool:
+        return not self.joined and asyncio.get_running_loop().time() - self.since > STUCK_S
+
+
+class Subscriber:
+    """Feeds the numbering from the topic, and keeps trying while Kafka is away."""
+
+    def __init__(self, bootstrap: str, group: str, numbering: Numbering) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._numbering = numbering
+        self._membership: _Membership | None = None
+        self._answers = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether Kafka answers and this process has its place in the group."""
+        return self._answers and self._membership is not None and self._membership.joined
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        waits = delays_s()
+        while True:
+            try:
+                await self._consume()
+                waits = delays_s()
+            except (KafkaError, OSError) as error:
+                logger.warning("Kafka is away and is tried again", extra={"error": repr(error)})
+            except Exception:
+                logger.exception("the consumer failed and is made anew")
+            await asyncio.sleep(next(waits))
+
+    async def _consume(self) -> None:
+        """Return when the consumer must be made anew."""
+        await ensure_topics(self._bootstrap)
+        self._membership = _Membership()
+        broker = self._broker(self._membership)
+        try:
+            await broker.start()
+            await self._watch(broker, self._membership)
+        finally:
+            self._membership = None
+            await broker.stop()
+
+    async def _watch(self, broker: KafkaBroker, membership: _Membership) -> None:
+        self._answers = True
+        while not membership.stuck():
+            answers = await broker.ping(PING_S)
+            if answers and not self._answers:
+                await ensure_topics(self._bootstrap)
+            self._answers = answers
+            await asyncio.sleep(LOOK_S)
+
+    def _broker(self, membership: _Membership) -> KafkaBroker:
+        broker = KafkaBroker(
+            self._bootstrap,
+            apply_types=False,
+            graceful_timeout=GRACE_S,
+            logger=logger,
+            log_level=logging.DEBUG,
+        )
+        subscribe = broker.subscriber(
+            VOTER_CHANGES,
+            batch=True,
+            group_id=self._group,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            max_records=MOST_RECORDS,
+            batch_timeout_ms=FETCH_WAIT_MS,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            listener=membership,
+            parser=_without_headers,
+            decoder=_as_fetched,
+        )
+        subscribe(self._take)
+        return broker
+
+    async def _take(self, message: KafkaMessage) -> None:
+        records = cast("tuple[ConsumerRecord[Any, Any], ...]", message.raw_message)
+        await self._numbering.take(
+            [TopicValue(record.partition, record.offset, record.value or b"") for record in records]
+        )
+        try:
+            await message.ack()
+        except Exception as error:
+            logger.warning(
+                "the batch is committed but not acknowledged; it may come again",
+                extra={"error": repr(error)},
+            )
+
+
+async def _without_headers(fetched: tuple[Any, ...], original: Any) -> KafkaMessage:
+    """faststream decodes headers as UTF-8 and drops the whole batch where one is not."""
+    return cast(
+        "KafkaMessage", await original(tuple(replace(record, headers=()) for record in fetched))
+    )
+
+
+async def _as_fetched(message: KafkaMessage) -> KafkaMessage:
+    """The message itself: what its values say is read where nothing can be dropped unseen."""
+    return message
