@@ -1,0 +1,1 @@
+"""The tallies of every village, election by election, folded from the event log."""

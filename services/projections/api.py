@@ -1,0 +1,299 @@
+"""What projections answer: elections and tallies, as JSON and as CSV (contract section 5)."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.projections import queries
+from services.projections.domain.tally import Counts, coverage, is_untouched, summed, tps_min
+from services.projections.queries import Reading
+from services.projections.waiting import CutWatch
+from shared.access import Role, require
+from shared.elections import Election
+from shared.problems import Problem, ProblemError, ProblemType
+from shared.regions import district_of, lies_in, regions
+from shared.web import JsonResponse
+
+MIN_POSITION_TIMEOUT_S: Final = 10.0
+READ_TIMEOUT_S: Final = 10.0
+RETRY_AFTER_S: Final = 1
+MAX_POSITION: Final = 2**62
+POSITION_HEADER: Final = "X-Cacah-Position"
+CSV_MEDIA_TYPE: Final = "text/csv"
+DISTRICT_DOTS: Final = 2
+
+Row = dict[str, Any]
+
+
+class Reader:
+    """Reads tallies for the routes, waiting for a position where a reader asks for it."""
+
+    def __init__(self, engine: AsyncEngine, watch: CutWatch) -> None:
+        self._engine = engine
+        self._watch = watch
+
+    async def elections(self) -> list[Election]:
+        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            return await queries.elections(connection)
+
+    async def election(self, election_id: str) -> Election:
+        """Raises ProblemError when there is no such election."""
+        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            found = await queries.election(connection, election_id)
+        if found is None:
+            raise _not_found("election", "GET /v1/elections lists those there are")
+        return found
+
+    async def tallies(
+        self, election: Election, min_position: int | None, area: str | None = None
+    ) -> Reading:
+        """Raises ProblemError when the position asked for is not counted in time."""
+        if min_position and not await self._watch.reaches(min_position, MIN_POSITION_TIMEOUT_S):
+            raise ProblemError(
+                Problem(
+                    ProblemType.NOT_YET,
+                    "The events up to min_position are not all counted yet; ask again.",
+                    "min_position",
+                ),
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
+        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            return await queries.tallies(connection, election.id, area)
+
+
+def _not_found(what: str, advice: str) -> ProblemError:
+    return ProblemError(Problem(ProblemType.NOT_FOUND, f"There is no such {what}; {advice}."))
+
+
+def _invalid(field: str, detail: str) -> ProblemError:
+    return ProblemError(Problem(ProblemType.INVALID, detail, field))
+
+
+async def _reader_only(request: Request) -> None:
+    """Lets KPU and operators read, and refuses a parameter that would be passed over silently."""
+    await require(request, Role.KPU)
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            raise _invalid(name, f"{name} is not a parameter of this address; leave it out.")
+
+
+router = APIRouter(prefix="/v1/elections", dependencies=[Depends(_reader_only)])
+
+ElectionId = Annotated[str, Path(alias="id", description="The id of an election.")]
+MinPosition = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_POSITION,
+        description="Wait, up to 10 s, until every event up to this log position is counted.",
+    ),
+]
+_AS_CSV: Final = (
+    f" With Accept: text/csv the rows as CSV with a header row, the position in {POSITION_HEADER}."
+)
+_COUNTS_TEXT: Final = (
+    f"The counts are {', '.join(Counts._fields)}; then coverage (eligible_recorded / eligible, null"
+    " where nobody is eligible), untouched and tps_min (600 voters a polling station at most, none"
+    " of them for two villages)."
+)
+
+
+@router.get(
+    "",
+    summary="All elections",
+    description='`{"elections": [{"id", "polling_day", "area", "minimum_age", "first_time_since",'
+    ' "stages": [{"name", "from"}]}]}`, sorted by id.'
+    + _AS_CSV.partition(", the position")[0]
+    + ".",
+)
+async def list_elections(request: Request) -> Response:
+    rows = [_election_row(election) for election in await _reader(request).elections()]
+    if _wants_csv(request):
+        return _csv([row | {"stages": _stages_text(row["stages"])} for row in rows], _ELECTION_ROW)
+    return JsonResponse({"elections": rows})
+
+
+@router.get(
+    "/{id}/villages",
+    summary="The tally of every village of an election's area",
+    description='`{"position": P, "villages": [{"village": code, "name", "district": code, …}]}`,'
+    f" sorted by code, as of the log position P. {_COUNTS_TEXT}{_AS_CSV}",
+)
+async def list_villages(
+    request: Request,
+    election_id: ElectionId,
+    district: Annotated[
+        str | None, Query(description="Only the villages of this kecamatan, such as 15.01.16.")
+    ] = None,
+    min_position: MinPosition = None,
+) -> Response:
+    election = await _reader(request).election(election_id)
+    if district is not None:
+        _check_district(district, election)
+    reading = await _reader(request).tallies(election, min_position, district)
+    return _rows(request, reading, "villages", _village_rows(reading))
+
+
+@router.get(
+    "/{id}/villages/{code}",
+    summary="The tally of one village",
+    description='`{"position": P, "village": code, "name", "district": code, …}`: the members of'
+    f" the village's row, and P beside them. {_COUNTS_TEXT}{_AS_CSV}",
+)
+async def one_village(
+    request: Request,
+    election_id: ElectionId,
+    code: Annotated[str, Path(description="The code of a village, such as 15.01.01.1004.")],
+    min_position: MinPosition = None,
+) -> Response:
+    election = await _reader(request).election(election_id)
+    region = regions().get(code)
+    if region is None or not region.is_village or not lies_in(code, election.area):
+        raise _not_found("village", "the election's list of villages has all of its area")
+    reading = await _reader(request).tallies(election, min_position, code)
+    return _one(request, reading, _village_rows(reading)[0])
+
+
+@router.get(
+    "/{id}/districts",
+    summary="The tally of every kecamatan: the sum of its villages",
+    description='`{"position": P, "districts": [{"district": code, "name", …}]}`, sorted by code.'
+    f" {_COUNTS_TEXT}{_AS_CSV}",
+)
+async def list_districts(
+    request: Request, election_id: ElectionId, min_position: MinPosition = None
+) -> Response:
+    election = await _reader(request).election(election_id)
+    reading = await _reader(request).tallies(election, min_position)
+    return _rows(request, reading, "districts", _district_rows(reading))
+
+
+@router.get(
+    "/{id}/total",
+    summary="The tally of the whole area: the sum of its villages",
+    description=f'`{{"position": P, …}}`: the counts with P beside them. {_COUNTS_TEXT}{_AS_CSV}',
+)
+async def total(
+    request: Request, election_id: ElectionId, min_position: MinPosition = None
+) -> Response:
+    election = await _reader(request).election(election_id)
+    reading = await _reader(request).tallies(election, min_position)
+    return _one(request, reading, _measured(reading.villages.values()))
+
+
+def _reader(request: Request) -> Reader:
+    reader: Reader = request.app.state.reader
+    return reader
+
+
+def _check_district(district: str, election: Election) -> None:
+    region = regions().get(district)
+    is_district = region is not None and district.count(".") == 2
+    if not is_district or not (
+        lies_in(district, election.area) or lies_in(election.area, district)
+    ):
+        raise _invalid(
+            "district", "district must be the code of a kecamatan of the election's area."
+        )
+
+
+_ELECTION_ROW: Final = (
+    *("id", "polling_day", "area", "minimum_age", "first_time_since", "stages"),
+)
+
+
+def _election_row(election: Election) -> Row:
+    stages = [{"name": stage.name, "from": stage.begins} for stage in election.stages]
+    return {name: getattr(election, name) for name in _ELECTION_ROW} | {"stages": stages}
+
+
+def _stages_text(stages: Iterable[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{stage['name']} {stage['from']}" for stage in stages)
+
+
+def _measured(villages: Iterable[Counts]) -> Row:
+    """The counts of some villages together, and what follows from them."""
+    tallies = list(villages)
+    counts = summed(tallies)
+    return counts._asdict() | {
+        "coverage": coverage(counts),
+        "untouched": is_untouched(counts),
+        "tps_min": tps_min(tallies),
+    }
+
+
+def _village_rows(reading: Reading) -> list[Row]:
+    return [
+        {"village": code, "name": regions()[code].name, "district": district_of(code)}
+        | _measured([counts])
+        for code, counts in reading.villages.items()
+    ]
+
+
+def _district_rows(reading: Reading) -> list[Row]:
+    villages: dict[str, list[Counts]] = {}
+    for code, counts in reading.villages.items():
+        villages.setdefault(district_of(code), []).append(counts)
+    return [
+        {"district": code, "name": regions()[code].name} | _measured(tallies)
+        for code, tallies in sorted(villages.items())
+    ]
+
+
+def _rows(request: Request, reading: Reading, name: str, rows: list[Row]) -> Response:
+    if _wants_csv(request):
+        return _csv(rows, rows[0] if rows else (), reading.position)
+    return JsonResponse({"position": reading.position, name: rows})
+
+
+def _one(request: Request, reading: Reading, row: Row) -> Response:
+    if _wants_csv(request):
+        return _csv([row], row, reading.position)
+    return JsonResponse({"position": reading.position} | row)
+
+
+def _wants_csv(request: Request) -> bool:
+    """Whether CSV is named in Accept, and not valued lower than JSON."""
+    accepted = _accepted(request.headers.get("accept", ""))
+    wanted = accepted.get(CSV_MEDIA_TYPE, 0.0)
+    return wanted > 0 and wanted >= accepted.get("application/json", 0.0)
+
+
+def _accepted(header: str) -> dict[str, float]:
+    accepted = {}
+    for part in header.split(","):
+        media_type, _, parameters = part.partition(";")
+        accepted[media_type.strip().lower()] = _quality(parameters)
+    return accepted
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _csv(rows: Iterable[Row], columns: Iterable[str], position: int | None = None) -> Response:
+    written = io.StringIO(newline="")
+    writer = csv.DictWriter(written, list(columns))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+    headers = {} if position is None else {POSITION_HEADER: str(position)}
+    return Response(written.getvalue(), media_type=CSV_MEDIA_TYPE, headers=headers)
+
+
+def _cell(value: Any) -> Any:
+    """Booleans as JSON writes them; none is an empty cell."""
+    return str(value).lower() if isinstance(value, bool) else value

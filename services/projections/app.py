@@ -1,0 +1,127 @@
+"""Joins the parts of projections into one program."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.projections import metrics, tables
+from services.projections.announcing import Announcer
+from services.projections.api import RETRY_AFTER_S, Reader, router
+from services.projections.failures import DATABASE_AWAY, FORESEEN, described
+from services.projections.projecting import Projector
+from services.projections.settings import ProjectionsSettings
+from services.projections.subscriber import Subscriber
+from services.projections.waiting import CutWatch
+from shared.access import Tokens
+from shared.database import create_engine, database_answers
+from shared.elections import PILKADA_2024
+from shared.problems import Problem, ProblemType
+from shared.regions import villages_in
+from shared.topics import broker_answers
+from shared.web import problem_response, service_app
+
+logger = logging.getLogger(__name__)
+
+RETRY_S: Final = 1.0
+
+
+def create_app(settings: ProjectionsSettings) -> FastAPI:
+    """Projections as an application; starting it starts consuming and announcing."""
+    engine = create_engine(settings.database_url)
+    watch = CutWatch(engine)
+    announcer = Announcer(engine, settings.kafka_bootstrap)
+
+    def on_commit() -> None:
+        announcer.woken.set()
+        watch.wake()
+
+    subscriber = Subscriber(settings.kafka_bootstrap, Projector(engine, on_commit))
+    prepared = asyncio.Event()
+
+    async def readiness() -> Mapping[str, bool]:
+        if not prepared.is_set():
+            return {"postgresql": False, "kafka": await broker_answers(settings.kafka_bootstrap)}
+        database, broker = await asyncio.gather(database_answers(engine), subscriber.is_connected())
+        return {"postgresql": database, "kafka": broker}
+
+    async def run() -> None:
+        await _until_done("preparing", lambda: prepare(engine))
+        prepared.set()
+        await asyncio.gather(
+            _for_ever("consuming", subscriber.run),
+            _for_ever("announcing", announcer.run),
+            _for_ever("watching the cut", watch.run),
+        )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await engine.dispose()
+
+    token = settings.operator_token
+    app = service_app(
+        "cacah projections",
+        "Counts the residents and voters of every village, election by election.",
+        lifespan,
+        readiness,
+    )
+    app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
+    app.state.reader = Reader(engine, watch)
+    app.include_router(router)
+    for kind in DATABASE_AWAY:
+        app.add_exception_handler(kind, _on_database_away)
+    return app
+
+
+async def _on_database_away(request: Request, error: Exception) -> Response:
+    logger.warning("a read failed", extra={"path": request.url.path, "error": described(error)})
+    return problem_response(
+        Problem(ProblemType.UNAVAILABLE, "The database is away; ask again in a moment."),
+        {"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+async def prepare(engine: AsyncEngine) -> None:
+    """Make sure that the election of the contract is there, with a row for each of its villages."""
+    villages = [village.code for village in villages_in(PILKADA_2024.area)]
+    # The country's regions stay for ever: without this the garbage collector walks through them
+    # again and again, and half of a batch's time is its.
+    gc.freeze()
+    async with engine.begin() as connection:
+        await tables.seed_election(connection, PILKADA_2024, villages)
+        metrics.PARKED.set(await tables.parked_count(connection))
+
+
+async def _until_done(what: str, attempt: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await attempt()
+        except Exception as error:
+            _tell(what, error)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Start a part again whenever it ends: servers come and go, and it waits for them."""
+    while True:
+        await _until_done(what, run)
+
+
+def _tell(what: str, error: Exception) -> None:
+    logger.warning(
+        "%s was interrupted and is tried again",
+        what,
+        exc_info=not isinstance(error, FORESEEN),
+        extra={"error": described(error)},
+    )

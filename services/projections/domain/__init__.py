@@ -1,0 +1,1 @@
+"""The rules of counting: pure, without a clock, a database or a broker."""

@@ -1,0 +1,332 @@
+"""Writing projections' tables: marks, facts, tallies, history, outbox, what is parked."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.projections.domain.arrivals import News
+from services.projections.domain.resident import Resident
+from services.projections.domain.tally import (
+    NOTHING,
+    Counts,
+    Delta,
+    TallyChange,
+    VillageKey,
+    subtracted,
+)
+from shared.database import driver_of
+from shared.elections import Election
+from shared.events.codec import UnreadableFactError, read_fact
+from shared.events.facts import LoggedFact
+
+SCHEMA: Final = "projections"
+COUNT_COLUMNS: Final = Counts._fields
+
+# A process that was stopped in the middle of a transaction must not keep its locks: PostgreSQL
+# ends the transaction of one that says nothing for so long.
+SILENCE_MS: Final = 10_000
+
+# An arbitrary number of our own for pg_advisory_xact_lock.
+ANNOUNCER_LOCK: Final = 0x6361_6361_6803
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a partition is counted, and the epoch of the process that may count it."""
+
+    position: int
+    epoch: int
+
+
+async def _limit_silence(connection: AsyncConnection) -> None:
+    await connection.execute(
+        text("SELECT set_config('idle_in_transaction_session_timeout', :silence, true)"),
+        {"silence": str(SILENCE_MS)},
+    )
+
+
+async def lock_marks(connection: AsyncConnection, partitions: Collection[int]) -> dict[int, Mark]:
+    """The marks of some partitions, locked until the transaction ends."""
+    await _limit_silence(connection)
+    rows = await connection.execute(
+        text(
+            "SELECT partition, position, epoch FROM projections.marks"
+            " WHERE partition = ANY(:partitions) ORDER BY partition FOR UPDATE"
+        ),
+        {"partitions": sorted(partitions)},
+    )
+    return {row.partition: Mark(row.position, row.epoch) for row in rows}
+
+
+async def move_marks(connection: AsyncConnection, positions: Mapping[int, int]) -> None:
+    """Say how far some partitions, locked before, are counted."""
+    await connection.execute(
+        text(
+            "UPDATE projections.marks SET position = moved.position"
+            " FROM unnest(CAST(:partitions AS smallint[]), CAST(:positions AS bigint[]))"
+            " AS moved (partition, position)"
+            " WHERE marks.partition = moved.partition AND marks.position < moved.position"
+        ),
+        {"partitions": list(positions), "positions": list(positions.values())},
+    )
+
+
+async def raise_epochs(connection: AsyncConnection, partitions: Collection[int]) -> dict[int, int]:
+    """Take some partitions over: whoever holds an older epoch can no longer commit."""
+    await lock_marks(connection, partitions)
+    rows = await connection.execute(
+        text(
+            "UPDATE projections.marks SET epoch = epoch + 1 WHERE partition = ANY(:partitions)"
+            " RETURNING partition, epoch"
+        ),
+        {"partitions": sorted(partitions)},
+    )
+    return {row.partition: row.epoch for row in rows}
+
+
+async def seed_election(
+    connection: AsyncConnection, election: Election, villages: Iterable[str]
+) -> None:
+    """Add an election, and a tally of zeros for each village of its area; what is there stays."""
+    await connection.execute(
+        text(
+            "INSERT INTO projections.elections"
+            " (id, polling_day, area, minimum_age, first_time_since, stages)"
+            " VALUES (:id, :polling_day, :area, :minimum_age, :first_time_since, :stages)"
+            " ON CONFLICT (id) DO NOTHING"
+        ),
+        {
+            "id": election.id,
+            "polling_day": election.polling_day,
+            "area": election.area,
+            "minimum_age": election.minimum_age,
+            "first_time_since": election.first_time_since,
+            "stages": orjson.dumps(
+                [{"name": stage.name, "from": stage.begins} for stage in election.stages]
+            ).decode(),
+        },
+    )
+    await connection.execute(
+        text(
+            "INSERT INTO projections.tallies (election, village)"
+            " SELECT :election, village FROM unnest(CAST(:villages AS text[])) AS village"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"election": election.id, "villages": sorted(villages)},
+    )
+
+
+@dataclass(slots=True)
+class Found:
+    """Residents by their facts; `unreadable` are those with a fact that this version of the
+    software cannot read, and why."""
+
+    residents: dict[UUID, Resident] = field(default_factory=dict)
+    unreadable: dict[UUID, str] = field(default_factory=dict)
+
+
+async def residents(connection: AsyncConnection, resident_ids: Collection[UUID]) -> Found:
+    """The residents with these ids, as far as anything is known of them."""
+    driver = await driver_of(connection)
+    rows = await driver.fetch(
+        "SELECT resident_id, position, recorded_at, type, version, source, event_id, data::text"
+        " FROM projections.facts WHERE resident_id = ANY($1) ORDER BY resident_id, position",
+        list(resident_ids),
+    )
+    facts: dict[UUID, list[LoggedFact]] = {}
+    found = Found()
+    for row in rows:
+        resident_id, position, recorded_at, event_type, version, source, event_id, data = row
+        try:
+            fact = read_fact(event_type, orjson.loads(data), version)
+        except UnreadableFactError as error:
+            found.unreadable[resident_id] = str(error)
+            continue
+        logged = LoggedFact(position, recorded_at, source, event_id, resident_id, fact)
+        facts.setdefault(resident_id, []).append(logged)
+    found.residents = {resident_id: Resident(tuple(known)) for resident_id, known in facts.items()}
+    return found
+
+
+async def _copy(
+    connection: AsyncConnection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]
+) -> None:
+    if rows:
+        driver = await driver_of(connection)
+        await driver.copy_records_to_table(
+            table, schema_name=SCHEMA, columns=list(columns), records=rows
+        )
+
+
+async def add_facts(connection: AsyncConnection, news: Iterable[News]) -> None:
+    """Keep the facts that were applied."""
+    rows = [
+        (
+            event.logged.resident_id,
+            event.logged.position,
+            event.logged.recorded_at,
+            event.type,
+            event.version,
+            event.logged.source,
+            event.logged.id,
+            orjson.dumps(event.data).decode(),
+        )
+        for event in (item.event for item in news)
+    ]
+    columns = (
+        *("resident_id", "position", "recorded_at", "type", "version"),
+        *("source", "event_id", "data"),
+    )
+    await _copy(connection, "facts", columns, rows)
+
+
+async def add_history(connection: AsyncConnection, deltas: Iterable[Delta]) -> None:
+    """Keep what each event alone added to each village."""
+    rows = [(*delta.key, delta.position, delta.recorded_at, *delta.counts) for delta in deltas]
+    columns = ("election", "village", "position", "recorded_at", *COUNT_COLUMNS)
+    await _copy(connection, "history", columns, rows)
+
+
+_TALLY_COLUMNS: Final = ("election", "village", *COUNT_COLUMNS, "position", "recorded_at")
+_TALLY_TYPES: Final = ("text", "text", *["integer"] * len(COUNT_COLUMNS), "bigint", "timestamptz")
+# One row after another in the order of the arrays: two processes that add to the same villages
+# lock them in the same order.
+_ADD_TO_TALLIES: Final = f"""
+    INSERT INTO projections.tallies AS tally ({", ".join(_TALLY_COLUMNS)}, revision)
+    SELECT added.*, 1 FROM unnest({
+    ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TALLY_TYPES, 1))
+}) AS added
+    ON CONFLICT (election, village) DO UPDATE SET
+        {", ".join(f"{name} = tally.{name} + excluded.{name}" for name in COUNT_COLUMNS)},
+        revision = tally.revision + 1,
+        position = greatest(tally.position, excluded.position),
+        recorded_at = greatest(tally.recorded_at, excluded.recorded_at)
+    RETURNING election, village, revision, {", ".join(COUNT_COLUMNS)}
+"""  # noqa: S608 - only the names of our own columns
+
+
+async def add_to_tallies(
+    connection: AsyncConnection, added: Mapping[VillageKey, Delta]
+) -> list[TallyChange]:
+    """Add to the tallies in the order of their keys; what changed, in that order."""
+    deltas = [added[key] for key in sorted(added) if added[key].counts != NOTHING]
+    if not deltas:
+        return []
+    rows = [(*delta.key, *delta.counts, delta.position, delta.recorded_at) for delta in deltas]
+    driver = await driver_of(connection)
+    stored = await driver.fetch(_ADD_TO_TALLIES, *map(list, zip(*rows, strict=True)))
+    changes = []
+    for row in stored:
+        key = VillageKey(row["election"], row["village"])
+        delta, after = added[key], Counts._make(row[3:])
+        before = subtracted(after, delta.counts)
+        changes.append(
+            TallyChange(key, row["revision"], delta.position, delta.recorded_at, before, after)
+        )
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A record set aside: by its position where it has one, else by Kafka's offset."""
+
+    partition: int
+    why: str
+    record: bytes
+    offset: int | None = None
+    position: int | None = None
+    resident_id: UUID | None = None
+    type: str | None = None
+
+
+async def park(connection: AsyncConnection, parked: Sequence[Parked]) -> None:
+    """Set records aside; one that was set aside before stays as it is."""
+    if not parked:
+        return
+    await connection.execute(
+        text(
+            "INSERT INTO projections.parked"
+            " (partition, why, record, record_offset, position, resident_id, type)"
+            " VALUES (:partition, :why, :record, :offset, :position, :resident_id, :type)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        [asdict(item) for item in parked],
+    )
+
+
+async def waiting_residents(
+    connection: AsyncConnection, resident_ids: Collection[UUID]
+) -> set[UUID]:
+    """Those of some residents who have an event parked: what follows it must wait too."""
+    rows = await connection.execute(
+        text(
+            "SELECT DISTINCT resident_id FROM projections.parked"
+            " WHERE position IS NOT NULL AND resident_id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"ids": list(resident_ids)},
+    )
+    return {row.resident_id for row in rows}
+
+
+async def parked_count(connection: AsyncConnection) -> int:
+    """How many records are set aside."""
+    return int(
+        (await connection.execute(text("SELECT count(*) FROM projections.parked"))).scalar_one()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A change of a village's tally, as it goes to the topic `voter.changes`."""
+
+    key: VillageKey
+    revision: int
+    value: bytes
+
+
+async def add_to_outbox(connection: AsyncConnection, announcements: Iterable[Announcement]) -> None:
+    """Keep changes until the broker has them."""
+    rows = [(*item.key, item.revision, item.value.decode()) for item in announcements]
+    await _copy(connection, "outbox", ("election", "village", "revision", "value"), rows)
+
+
+async def outbox(connection: AsyncConnection, limit: int) -> list[Announcement]:
+    """The changes that wait, each village's in the order of its revisions.
+
+    Locked against every other process that announces: a change is visible only when those
+    before it are, and so each is sent in its turn.
+    """
+    await _limit_silence(connection)
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ANNOUNCER_LOCK})
+    rows = await connection.execute(
+        text(
+            "SELECT election, village, revision, value::text AS value FROM projections.outbox"
+            " ORDER BY election, village, revision LIMIT :limit"
+        ),
+        {"limit": limit},
+    )
+    return [
+        Announcement(VillageKey(row.election, row.village), row.revision, row.value.encode())
+        for row in rows
+    ]
+
+
+async def remove_from_outbox(
+    connection: AsyncConnection, announcements: Sequence[Announcement]
+) -> None:
+    """Forget changes that the broker has."""
+    driver = await driver_of(connection)
+    await driver.execute(
+        "DELETE FROM projections.outbox USING unnest($1::text[], $2::text[], $3::bigint[])"
+        " AS sent (election, village, revision)"
+        " WHERE outbox.election = sent.election AND outbox.village = sent.village"
+        " AND outbox.revision = sent.revision",
+        [item.key.election for item in announcements],
+        [item.key.village for item in announcements],
+        [item.revision for item in announcements],
+    )
