@@ -46,4 +46,4 @@ check: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	@$(VENV)/bin/cacah bench $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(ARGS)

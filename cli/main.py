@@ -1,8 +1,15 @@
 """The command `cacah`: joins the subcommands, each of which lives in a module of its own."""
 
-import typer
+import signal
 
-from cli import demo, tokens, up
+# Ctrl-C while the modules are still being read ends the program at once, without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import typer  # noqa: E402
+
+from cli import demo, tokens, up  # noqa: E402
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 main = typer.Typer(
     name="cacah",

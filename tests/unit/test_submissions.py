@@ -90,7 +90,8 @@ def test_a_member_of_the_envelope_that_is_wrong_is_named(
 
 
 def test_what_is_no_object_is_invalid() -> None:
-    for sent in (None, [], "event", 7):
+    nothings: tuple[Any, ...] = (None, [], "event", 7)
+    for sent in nothings:
         assert isinstance(arrive(sent, True, str.encode), Problem)
 
 

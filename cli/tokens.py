@@ -1,0 +1,113 @@
+"""`cacah tokens`: give stations and KPU their tokens, list them, take them back."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from cli.stack import StackError, StackSettings
+from cli.stack.home import holder
+from cli.stack.postgres import database_url
+from shared.access import IssuedToken, Role, Tokens
+from shared.database import create_engine
+
+DATABASE_SETTING: Final = "CACAH_DATABASE_URL"
+
+app = typer.Typer(help="Tokens of stations, KPU and operators.", no_args_is_help=True)
+
+Home = Annotated[Path | None, typer.Option(help="The home of a running stack.")]
+Result = TypeVar("Result")
+
+
+@app.command()
+def create(
+    role: Annotated[Role, typer.Option(help="Whose token it is.")],
+    name: Annotated[str, typer.Option(help="The station's code, or who holds the token.")],
+    home: Home = None,
+) -> None:
+    """Make a token and show it: the only time that it can be seen."""
+    if not name.strip() or (any(letter.isspace() for letter in name) and role is Role.STATION):
+        raise typer.BadParameter("a station's code has no spaces", param_hint="--name")
+    token = _with_tokens(home, lambda tokens: tokens.create(role, name))
+    typer.echo(token)
+    typer.echo("Keep it now: only its hash is stored, and it is not shown again.", err=True)
+
+
+@app.command("list")
+def list_issued(home: Home = None) -> None:
+    """List the tokens ever issued, never the secrets."""
+    issued = _with_tokens(home, lambda tokens: tokens.issued())
+    table = Table("id", "role", "name", "created", "revoked", box=None, pad_edge=False)
+    for token in issued:
+        table.add_row(*_row(token))
+    Console().print(table)
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[int, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    home: Home = None,
+) -> None:
+    """Take a token back; every service refuses it within seconds."""
+    if not _with_tokens(home, lambda tokens: tokens.revoke(token_id)):
+        typer.echo(f"No token {token_id} is in force; see `cacah tokens list`.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"Token {token_id} is revoked.")
+
+
+def _row(token: IssuedToken) -> list[str]:
+    revoked = token.revoked_at
+    return [
+        str(token.token_id),
+        token.role.value,
+        token.name,
+        f"{token.created_at:%Y-%m-%d %H:%M}",
+        f"{revoked:%Y-%m-%d %H:%M}" if revoked else "",
+    ]
+
+
+def _with_tokens(home: Path | None, use: Callable[[Tokens], Awaitable[Result]]) -> Result:
+    """Use the tokens of the database; what hinders is said in one sentence."""
+    try:
+        return asyncio.run(_use(_database(home), use))
+    except (OSError, SQLAlchemyError, StackError) as error:
+        typer.echo(f"The tokens cannot be reached: {_reason(error)}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own sentence, without what SQLAlchemy puts around it."""
+    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return said.splitlines()[0].rpartition(">: ")[2]
+
+
+async def _use(url: str, use: Callable[[Tokens], Awaitable[Result]]) -> Result:
+    engine = create_engine(url, pool_size=1)
+    try:
+        return await use(Tokens(engine, None))
+    finally:
+        await engine.dispose()
+
+
+def _database(home: Path | None) -> str:
+    """The database that CACAH_DATABASE_URL names, else that of the stack that runs in the home.
+
+    Raises StackError when no stack runs there.
+    """
+    given = os.environ.get(DATABASE_SETTING)
+    if given and home is None:
+        return given
+    settings = StackSettings()
+    settings = settings.at(home or settings.home)
+    if holder(settings.home) is None:
+        raise StackError(
+            f"no stack runs in {settings.home}; start it with `cacah up`,"
+            f" name its home with --home, or set {DATABASE_SETTING}"
+        )
+    return database_url(settings)
