@@ -1,4 +1,9 @@
-"""Between a fact and its written form: the event type and the JSON members of `data`."""
+"""Between a fact and its written form: the event type and the JSON members of `data`.
+
+The log is never rewritten, so whatever was once written must be readable for ever. When the
+written form of a fact changes, `VERSION` rises by one, `_UPCASTS` says how the form before
+becomes the new one, and `tests/golden/` keeps examples of every version.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -30,6 +35,10 @@ from shared.events.facts import (
 VERSION: Final = 1
 
 Data = Mapping[str, Any]
+
+# By the version that a step starts from and the event type: the data as the next version has
+# it. A type that is not named stays as it was.
+_UPCASTS: Final[dict[int, dict[str, Callable[[Data], Data]]]] = {}
 
 
 class UnreadableFactError(Exception):
@@ -100,12 +109,23 @@ def read_fact(event_type: str, data: Data, version: int = VERSION) -> Fact:
     `event_type` is the full type with its prefix `id.dukcapil.`; `version` the version the fact
     was written in. Raises UnreadableFactError for what is not in the rulebook.
     """
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise UnreadableFactError(f"{event_type}: version {version} is not known")
-    reader = _READERS.get(event_type.removeprefix(TYPE_PREFIX))
+    name = event_type.removeprefix(TYPE_PREFIX)
+    reader = _READERS.get(name)
     if reader is None:
         raise UnreadableFactError(f"{event_type}: this event type is not known")
     try:
-        return reader(data)
+        return reader(_upcast(name, data, version))
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableFactError(f"{event_type}: {type(error).__name__}") from error
+
+
+def _upcast(name: str, data: Data, version: int) -> Data:
+    for step in range(version, VERSION):
+        data = _UPCASTS[step].get(name, _unchanged)(data)
+    return data
+
+
+def _unchanged(data: Data) -> Data:
+    return data
