@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from services.registry.api import router
+from services.registry.api import router, send_events
 from services.registry.appending import Appender
 from services.registry.log import APPENDER_SETTINGS
 from services.registry.relay import CHANNEL, Relay
@@ -74,6 +74,9 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.state.appender = appender
     app.state.relay = relay
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
+    # Ahead of FastAPI's own route to the same function, which stays for the documentation: it
+    # would look for parameters that are not there, a quarter of the time of a single event.
+    app.add_route("/v1/events", send_events, methods=["POST"])
     app.include_router(router)
     return app
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from services.registry.domain import nik as niks
-from services.registry.domain.resident import Resident
+from services.registry.domain.resident import FactOfResident, Resident
 from services.registry.domain.submissions import WellFormed, written_incompletely
 from shared.calendar import anniversary, office_date
 from shared.events.facts import (
@@ -181,7 +181,9 @@ def _already_registered() -> Problem:
     )
 
 
-def _decide_on_resident(fact: Fact, resident: Resident, happened_at: datetime) -> Decision:
+def _decide_on_resident(
+    fact: FactOfResident, resident: Resident, happened_at: datetime
+) -> Decision:
     if _is_too_late(fact, resident, happened_at):
         return Problem(
             ProblemType.DECEASED,
@@ -201,7 +203,7 @@ def _decide_on_resident(fact: Fact, resident: Resident, happened_at: datetime) -
             return Accept()
 
 
-def _is_too_late(fact: Fact, resident: Resident, happened_at: datetime) -> bool:
+def _is_too_late(fact: FactOfResident, resident: Resident, happened_at: datetime) -> bool:
     """Whether a death forbids the event; a second death is refused whenever it was."""
     if resident.died_on is None or isinstance(fact, BiodataCorrected):
         return False

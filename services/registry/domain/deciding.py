@@ -265,7 +265,7 @@ class _Session:
             case Park():
                 return False
             case Problem():
-                claim.outcome, claim.problem = Outcome.REJECTED, decision
+                claim.outcome, claim.problem, claim.warnings = Outcome.REJECTED, decision, ()
             case Accept():
                 claim.warnings = warnings_on(waiting.submitted, resident, self.circumstances.now)
                 self._append(waiting.key, waiting.submitted, claim)

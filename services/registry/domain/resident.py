@@ -2,18 +2,41 @@
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import assert_never
 from uuid import UUID
 
 from shared.events.facts import (
     BiodataCorrected,
     EventRetracted,
+    IkdActivated,
     KtpFailed,
     KtpRecorded,
     LoggedFact,
+    RelocationStarted,
     ResidentDied,
+    ResidentMarried,
     ResidentRegistered,
+    ResidentRelocated,
+    RightsRestored,
+    RightsRevoked,
+    ServiceChanged,
     Sex,
     standing,
+)
+
+# What can be in the log of a resident after the registration, retractions aside.
+FactOfResident = (
+    KtpRecorded
+    | KtpFailed
+    | IkdActivated
+    | RelocationStarted
+    | ResidentRelocated
+    | ResidentMarried
+    | ResidentDied
+    | ServiceChanged
+    | RightsRevoked
+    | RightsRestored
+    | BiodataCorrected
 )
 
 
@@ -58,9 +81,9 @@ def evolve(resident: Resident | None, logged: LoggedFact) -> Resident | None:
         case EventRetracted():
             assert resident is not None
             return fold([*resident.standing, logged])
-        case _:
+        case fact:
             assert resident is not None
-            return _lay_over(resident, logged)
+            return _lay_over(resident, logged, fact)
 
 
 def fold(history: list[LoggedFact]) -> Resident | None:
@@ -71,21 +94,32 @@ def fold(history: list[LoggedFact]) -> Resident | None:
     return resident
 
 
-def _lay_over(resident: Resident, logged: LoggedFact) -> Resident:
-    grown = replace(resident, standing=(*resident.standing, logged))
-    match logged.fact:
+def _lay_over(resident: Resident, logged: LoggedFact, fact: FactOfResident) -> Resident:
+    standing = (*resident.standing, logged)
+    match fact:
         case KtpRecorded():
-            return replace(grown, recorded=True)
+            return replace(resident, standing=standing, recorded=True)
         case KtpFailed():
-            return replace(grown, recorded=False)
+            return replace(resident, standing=standing, recorded=False)
         case ResidentDied(died_on):
-            return replace(grown, died_on=died_on)
+            return replace(resident, standing=standing, died_on=died_on)
         case BiodataCorrected() as corrected:
             return replace(
-                grown,
-                birth_date=corrected.birth_date or grown.birth_date,
-                birth_written=corrected.birth_written or grown.birth_written,
-                sex=corrected.sex or grown.sex,
+                resident,
+                standing=standing,
+                birth_date=corrected.birth_date or resident.birth_date,
+                birth_written=corrected.birth_written or resident.birth_written,
+                sex=corrected.sex or resident.sex,
             )
+        case (
+            IkdActivated()
+            | RelocationStarted()
+            | ResidentRelocated()
+            | ResidentMarried()
+            | ServiceChanged()
+            | RightsRevoked()
+            | RightsRestored()
+        ):
+            return replace(resident, standing=standing)
         case _:
-            return grown
+            assert_never(fact)
