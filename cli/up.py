@@ -96,7 +96,7 @@ def show_ready(console: Console, stack: Stack, took_s: float) -> None:
     token = stack.home / "operator-token"
     rows = [
         ("registry", f"{stack.urls['registry']}/docs", "send events"),
-        ("projections", f"{stack.urls['projections']}/", "tallies and the dashboard"),
+        ("projections", f"{stack.urls['projections']}/docs", "the tally of every village"),
         ("notifier", f"{stack.urls['notifier']}/docs", "changes for KPU"),
         ("kafka", stack.kafka_bootstrap, "population.events, voter.changes"),
         ("postgres", f"127.0.0.1:{stack.settings.postgres_port}", "database cacah"),

@@ -14,6 +14,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
+from services.registry.domain.nik import struck_out
 from services.registry.domain.resident import Resident, fold
 from shared.database import driver_of
 from shared.events.codec import VERSION
@@ -257,12 +258,14 @@ async def keep_submissions(
 
 def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
     kept, fate, received = one.kept, one.kept.fate, one.kept.received
+    # What claims nothing is looked up by nobody: its name need not be exact, and may hold a NIK.
+    shown = str if kept.claims else struck_out
     return (
         kept.number,
         now,
         received.sender,
-        received.arrived.source,
-        received.arrived.id,
+        shown(received.arrived.source),
+        shown(received.arrived.id),
         received.fingerprint,
         kept.claims,
         fate.outcome.value,

@@ -11,6 +11,7 @@ from typing import Final
 from shared.events.facts import Sex
 
 _SIXTEEN_DIGITS: Final = re.compile(r"[0-9]{16}")
+_LONG_NUMBER: Final = re.compile(r"[0-9]{16,}")
 _STANDS_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{16}(?![0-9A-Za-z])")
 
 # Of each month in a common year. 29 February is in every fourth year of 19YY or 20YY, for 1900
@@ -71,3 +72,8 @@ def agrees(nik: str, birth_date: str, sex: Sex) -> bool:
 def is_told_in(text: str) -> bool:
     """Whether a text holds what reads as a NIK, standing alone."""
     return any(fault_of(found) is None for found in _STANDS_ALONE.findall(text))
+
+
+def struck_out(text: str) -> str:
+    """The text with every number that could hold a NIK replaced by stars."""
+    return _LONG_NUMBER.sub(lambda found: "*" * len(found[0]), text)

@@ -216,7 +216,8 @@ class Arrival:
     """Something with a readable source and id, as it came; kept whatever becomes of it.
 
     `content` is canonical JSON: equal content, equal bytes. `claims` says whether it takes its
-    source and id for itself: what was sent by somebody who may not send for that source does not.
+    source and id for itself: what was sent by somebody who may not send for that source does not,
+    nor what bears its NIK as a name, which may not be kept readable.
     """
 
     source: str
@@ -250,7 +251,7 @@ def arrive(event: Any, allowed: bool, subject_of: SubjectOf) -> Arrival | Proble
         id=event["id"],
         content=content,
         station_seq=sequence if _is_sequence(sequence) else None,
-        claims=allowed,
+        claims=allowed and not _is_named_by_nik(event),
         checked=_check(event, content, allowed, subject_of),
     )
 
@@ -273,6 +274,12 @@ def _unreadable(event: Mapping[str, Any], member: str) -> Problem | None:
     if isinstance(value, str) and 0 < len(value) <= limit and not _CONTROL.search(value):
         return None
     return _invalid(member, f"must be text of 1 to {limit} characters")
+
+
+def _is_named_by_nik(event: Mapping[str, Any]) -> bool:
+    data = event.get("data")
+    nik = data.get("nik") if isinstance(data, dict) else None
+    return isinstance(nik, str) and bool(nik) and (nik in event["id"] or nik in event["source"])
 
 
 def _is_sequence(value: Any) -> bool:
