@@ -8,6 +8,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import typer  # noqa: E402
 
 from cli import demo, tokens, up  # noqa: E402
+from cli.importing.command import import_file  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,6 +22,7 @@ main = typer.Typer(
 main.command("up")(up.up)
 main.command("down")(up.down)
 main.command("demo")(demo.demo)
+main.command("import")(import_file)
 main.add_typer(tokens.app, name="tokens")
 
 if __name__ == "__main__":
