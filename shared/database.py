@@ -2,23 +2,52 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 POOL_SIZE: Final = 8
+CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 2.0
 
 
-def create_engine(url: str, pool_size: int = POOL_SIZE) -> AsyncEngine:
-    """An engine whose errors never repeat a statement's parameters: they may be personal."""
-    return create_async_engine(
-        url, pool_size=pool_size, max_overflow=4, hide_parameters=True, pool_pre_ping=True
+def create_engine(
+    url: str, pool_size: int = POOL_SIZE, settings: Mapping[str, str] | None = None
+) -> AsyncEngine:
+    """An engine whose errors never repeat a statement's parameters: they may be personal.
+
+    `settings` are PostgreSQL's, for each of its sessions.
+    """
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=4,
+        hide_parameters=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {"application_name": "cacah", **(settings or {})},
+        },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(
+    connection: DBAPIConnection, _: ConnectionPoolEntry, __: PoolProxiedConnection
+) -> None:
+    """Have the pool open another connection in the place of one that the server has closed.
+
+    asyncpg learns of it from the socket, so this costs nothing; a ping is three round trips on
+    every hop from the station to KPU.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def driver_of(connection: AsyncConnection) -> "asyncpg.Connection[Any]":

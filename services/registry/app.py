@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 
 import asyncpg
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.registry.api import router, send_events
 from services.registry.appending import Appender
@@ -27,13 +26,7 @@ logger = logging.getLogger(__name__)
 def create_app(settings: RegistrySettings) -> FastAPI:
     """The registry as an application; starting it starts the appender and the relay."""
     engine = create_engine(settings.database_url)
-    appending = create_async_engine(
-        settings.database_url,
-        pool_size=2,
-        hide_parameters=True,
-        pool_pre_ping=True,
-        connect_args={"server_settings": dict(APPENDER_SETTINGS), "timeout": 5},
-    )
+    appending = create_engine(settings.database_url, 2, APPENDER_SETTINGS)
     appended = asyncio.Event()
     vault = Vault(settings.master_key())
     appender = Appender(appending, vault, appended.set)

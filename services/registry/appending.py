@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
 
+import asyncpg
+import orjson
 from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -35,8 +37,6 @@ from services.registry.vault import Vault
 from shared.events.facts import EventRetracted, ResidentRegistered
 from shared.regions import village_codes
 
-import orjson  # isort: skip
-
 logger = logging.getLogger(__name__)
 
 # From the first submission that waits, never from the last: a slow trickle must not wait for ever.
@@ -54,6 +54,14 @@ GATHERED = Histogram(
     "registry_append_submissions",
     "Submissions decided in one transaction",
     buckets=(1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000),
+)
+
+_DATABASE_AWAY: Final = (
+    DBAPIError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    OSError,
+    TimeoutError,
 )
 
 
@@ -125,7 +133,7 @@ class Appender:
         """One request's trouble must not become another's: after a fault, each goes alone."""
         try:
             await self._append(gathered)
-        except (DBAPIError, OSError, TimeoutError) as error:
+        except _DATABASE_AWAY as error:
             logger.warning("append failed", extra={"error": type(error).__name__})
             for request in gathered:
                 _fail(request, NotCommittedError())

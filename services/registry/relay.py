@@ -10,7 +10,7 @@ data has earlier last records, and gets the log again from there.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,6 +29,8 @@ from shared.events.records import (
     EventRecord,
     LogEntry,
     PublishedRecord,
+    TopicRecord,
+    UnreadableRecord,
     partition_of,
     read_record,
     write_event,
@@ -44,6 +46,8 @@ POLL_S: Final = 0.5
 LOCK_POLL_S: Final = 1.0
 RETRY_S: Final = 1.0
 TAIL_RECORDS: Final = 8
+TAILS_WITHIN_S: Final = 30.0
+FETCH_WAIT_MS: Final = 100
 BATCH_BYTES: Final = 512 * 1024
 
 # An arbitrary number of our own for pg_try_advisory_lock.
@@ -51,6 +55,15 @@ RELAY_LOCK: Final = 0x6361_6361_01
 
 PUBLISHED = Counter("registry_events_published", "Events published to population.events")
 PUBLISHED_UP_TO = Gauge("registry_published_up_to", "Everything up to this position is published")
+
+_SERVERS_AWAY: Final = (
+    KafkaError,
+    SQLAlchemyError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresError,
+    OSError,
+    TimeoutError,
+)
 
 _MARK = text(
     "INSERT INTO registry.relay_marks (partition, last_event, published_up_to)"
@@ -70,6 +83,19 @@ class Tail:
 
     last_event: int = 0
     up_to: int = 0
+
+    def see(self, record: TopicRecord) -> None:
+        """Take note of a record that the partition has."""
+        match record:
+            case EventRecord() as event:
+                self.last_event = max(self.last_event, event.logged.position)
+            case PublishedRecord(previous, position):
+                self.last_event = max(self.last_event, previous)
+                self.up_to = max(self.up_to, position)
+            case UnreadableRecord():
+                # What lies after the last readable record is published again.
+                pass
+        self.up_to = max(self.up_to, self.last_event)
 
 
 @dataclass(slots=True)
@@ -109,8 +135,8 @@ class Relay:
                     "the topic is ahead of the log; restore the newer database, or delete the"
                     " topic population.events to have it published again"
                 )
-            except (KafkaError, SQLAlchemyError, asyncpg.PostgresError, OSError, TimeoutError) as e:
-                logger.warning("relay interrupted", extra={"error": type(e).__name__})
+            except _SERVERS_AWAY as error:
+                logger.warning("relay interrupted", extra={"error": type(error).__name__})
             except Exception:
                 # Events are safe in the log meanwhile; a relay that dies silently is not.
                 logger.exception("relay failed")
@@ -231,32 +257,35 @@ def _batches(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[Any]
 
 async def read_tails(bootstrap: str) -> list[Tail]:
     """Where each partition of the topic ends, read from its last records."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=FETCH_WAIT_MS
+    )
     partitions = [TopicPartition(POPULATION_EVENTS, n) for n in range(PARTITIONS)]
+    tails = [Tail() for _ in partitions]
     try:
-        await consumer.start()
-        consumer.assign(partitions)
-        begins = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-        return [await _read_tail(consumer, p, begins[p], ends[p]) for p in partitions]
+        async with asyncio.timeout(TAILS_WITHIN_S):
+            await consumer.start()
+            consumer.assign(partitions)
+            begins = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+            # All are placed before any is read: a fetch under way holds the next one up.
+            for partition in partitions:
+                last = max(begins[partition], ends[partition] - TAIL_RECORDS)
+                consumer.seek(partition, last)
+            while await _some_remain(consumer, partitions, ends):
+                fetched = await consumer.getmany(timeout_ms=FETCH_WAIT_MS)
+                for partition, messages in fetched.items():
+                    for message in messages:
+                        tails[partition.partition].see(read_record(message.value or b""))
     finally:
         await consumer.stop()
+    return tails
 
 
-async def _read_tail(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int, end: int
-) -> Tail:
-    tail = Tail()
-    offset = max(begin, end - TAIL_RECORDS)
-    consumer.seek(partition, offset)
-    while offset < end:
-        message = await consumer.getone(partition)
-        offset = message.offset + 1
-        match read_record(message.value or b""):
-            case EventRecord() as event:
-                tail.last_event = max(tail.last_event, event.logged.position)
-            case PublishedRecord(previous, position):
-                tail.last_event = max(tail.last_event, previous)
-                tail.up_to = max(tail.up_to, position)
-    tail.up_to = max(tail.up_to, tail.last_event)
-    return tail
+async def _some_remain(
+    consumer: AIOKafkaConsumer,
+    partitions: Sequence[TopicPartition],
+    ends: Mapping[TopicPartition, int],
+) -> bool:
+    places = [(await consumer.position(partition), ends[partition]) for partition in partitions]
+    return any(place < end for place, end in places)
