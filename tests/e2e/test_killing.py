@@ -8,7 +8,7 @@ from tests.support.killing import KILLABLE, die_everywhere, survive
 from tests.support.system import System
 
 SIZE = 3_000
-SINGLES = 800
+SINGLES = 1_600
 
 
 async def test_every_part_may_be_killed_while_events_flow(system: System) -> None:

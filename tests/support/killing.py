@@ -144,7 +144,7 @@ async def die_everywhere(
         try:
             sending = asyncio.create_task(play_patiently(system, one_by_one(events)))
             for place in PLACES * rounds:
-                await die(system, place, chance.randrange(1, 8))
+                await die(system, place, chance.randrange(1, 5))
                 say(f"the registry died: {place}")
                 assert not sending.done(), "the events ran out before the deaths"
         finally:
