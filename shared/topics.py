@@ -10,6 +10,11 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 POPULATION_EVENTS: Final = "population.events"
 VOTER_CHANGES: Final = "voter.changes"
 
+# Internal, from projections to the notifier: persons' changes by resident, and the elections.
+VOTER_PERSONS: Final = "voter.persons"
+
+TOPICS: Final = (POPULATION_EVENTS, VOTER_CHANGES, VOTER_PERSONS)
+
 # Fixed for the life of a topic: the partition of a resident or village depends on it.
 PARTITIONS: Final = 12
 
@@ -26,7 +31,7 @@ async def ensure_topics(bootstrap: str) -> None:
         await admin.start()
         wanted = [
             NewTopic(name, PARTITIONS, 1, topic_configs={"retention.ms": str(RETENTION_MS)})
-            for name in (POPULATION_EVENTS, VOTER_CHANGES)
+            for name in TOPICS
         ]
         response = await admin.create_topics(wanted)
         for _, code, *_rest in response.topic_errors:

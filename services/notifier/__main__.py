@@ -7,9 +7,8 @@ from typing import Final
 import uvicorn
 from pydantic import ValidationError
 
-from services.notifier.app import create_app
+from services.notifier.app import AllStreams, create_app
 from services.notifier.settings import NotifierSettings
-from services.notifier.streaming import Streams
 from shared.telemetry import configure_logging
 
 # A client that does not read what it was sent is cut off after this long.
@@ -19,7 +18,7 @@ GRACE_S: Final = 3
 class NotifierServer(uvicorn.Server):
     """Ends the streams before it waits for requests to end: they would never by themselves."""
 
-    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+    def __init__(self, config: uvicorn.Config, streams: AllStreams) -> None:
         super().__init__(config)
         self._streams = streams
 

@@ -1,19 +1,21 @@
 """What KPU reads: the changes in pages, as a stream, and the snapshot to begin from."""
 
+import asyncio
 import re
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from services.notifier import metrics
-from services.notifier.domain.changes import NOTHING, Counts
 from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
 from services.notifier.records import ELECTION_PATTERN
-from services.notifier.streaming import PAGE_CHANGES, Streams
+from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
+from services.notifier.voter_feed import VoterFeed
 from shared.access import Role, require
+from shared.counts import NOTHING, Counts
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import Region, district_of, regions, villages_in
 from shared.web import JsonResponse
@@ -63,14 +65,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         """In order and without a gap. `last` is the feed's last sequence at this moment: the
         client has everything when its own last one equals it."""
         await require(request, Role.KPU)
-        known = await _known(feed, election)
-        start = _start(after, "after", known)
-        found = await _read(feed, known, start, limit)
-        bodies = b",".join(change.body for change in found)
-        return Response(
-            b'{"changes":[%s],"last":%d}' % (bodies, known.sequence),
-            media_type="application/json",
-        )
+        return await _page(feed, election, after, limit)
 
     @router.get("/{election}/stream", summary="The changes as server-sent events")
     async def stream(
@@ -80,16 +75,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         with neither the stream begins with the first change, so that nobody misses what came
         before by forgetting to say where they are."""
         await require(request, Role.KPU)
-        known = await _known(feed, election)
-        # EventSource clients that have seen no id may send an empty one.
-        if last_event_id:
-            start = _start(last_event_id, "Last-Event-ID", known)
-        else:
-            start = _start(after, "after", known)
-        return EventStream(
-            streams.stream(known.election, start, known.sequence),
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return await _follow(feed, streams, election, after, last_event_id)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
     async def snapshot(request: Request, election: str) -> JsonResponse:
@@ -99,9 +85,68 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         taken = await feed.snapshot(election) if _ELECTION.fullmatch(election) else None
         if taken is None:
             raise _no_such_election()
-        return JsonResponse(_snapshot_members(taken))
+        # In a thread: the country has so many villages that the streams would stand still.
+        return JsonResponse(await asyncio.to_thread(_snapshot_members, taken))
 
     return router
+
+
+def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
+    """The same in persons."""
+    router = APIRouter(prefix="/v1/elections/{election}/voters")
+
+    @router.get("/changes", summary="The changes of voters after a sequence")
+    async def changes(
+        request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
+    ) -> Response:
+        """Who became (`added`), stopped being (`removed`) or moved (`moved`) as eligible, by
+        `resident_id`, and which type of event did it; `election.changed` where a change of the
+        election did. Added up they are the voters of each village."""
+        await require(request, Role.KPU)
+        return await _page(feed, election, after, limit)
+
+    @router.get("/stream", summary="The changes of voters as server-sent events")
+    async def stream(
+        request: Request, election: str, after: After = None, last_event_id: LastEventId = None
+    ) -> EventStream:
+        """As the stream of the villages' changes, with a sequence of its own."""
+        await require(request, Role.KPU)
+        return await _follow(feed, streams, election, after, last_event_id)
+
+    return router
+
+
+class _Feed(Protocol):
+    """What the villages' and the voters' feed have alike."""
+
+    async def election(self, election: str) -> FeedEnd | None: ...
+
+    async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]: ...
+
+
+async def _page(feed: _Feed, election: str, after: str | None, limit: int) -> Response:
+    known = await _known(feed, election)
+    start = _start(after, "after", known)
+    found = await _read(feed, known, start, limit)
+    bodies = b",".join(change.body for change in found)
+    return Response(
+        b'{"changes":[%s],"last":%d}' % (bodies, known.sequence), media_type="application/json"
+    )
+
+
+async def _follow(
+    feed: _Feed, streams: Streams, election: str, after: str | None, last_event_id: str | None
+) -> EventStream:
+    known = await _known(feed, election)
+    # EventSource clients that have seen no id may send an empty one.
+    if last_event_id:
+        start = _start(last_event_id, "Last-Event-ID", known)
+    else:
+        start = _start(after, "after", known)
+    return EventStream(
+        streams.stream(known.election, start, known.sequence),
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
 
 
 def _feed_members(known: ElectionFeed) -> dict[str, Any]:
@@ -113,7 +158,7 @@ def _feed_members(known: ElectionFeed) -> dict[str, Any]:
     }
 
 
-async def _known(feed: Feed, election: str) -> ElectionFeed:
+async def _known(feed: _Feed, election: str) -> FeedEnd:
     found = await feed.election(election) if _ELECTION.fullmatch(election) else None
     if found is None:
         raise _no_such_election()
@@ -129,7 +174,7 @@ def _no_such_election() -> ProblemError:
     )
 
 
-def _start(written: str | None, field: str, known: ElectionFeed) -> int:
+def _start(written: str | None, field: str, known: FeedEnd) -> int:
     """The sequence to go on from. Raises ProblemError where it cannot be one of this feed."""
     if written is None:
         return 0
@@ -149,7 +194,7 @@ def _invalid(field: str, detail: str) -> ProblemError:
     return ProblemError(Problem(ProblemType.INVALID, detail, field))
 
 
-async def _read(feed: Feed, known: ElectionFeed, after: int, limit: int) -> list[ServedChange]:
+async def _read(feed: _Feed, known: FeedEnd, after: int, limit: int) -> list[ServedChange]:
     """Changes up to the end that the answer names, in pages, so that no request keeps the others
     waiting while it writes."""
     end = min(known.sequence, after + limit)

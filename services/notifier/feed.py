@@ -1,4 +1,4 @@
-"""The feed in PostgreSQL: what KPU was told, in numbered changes. All SQL of the notifier."""
+"""The feed in PostgreSQL: what KPU was told of villages, in numbered changes."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -10,16 +10,9 @@ import orjson
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.notifier.domain.changes import (
-    Change,
-    Counts,
-    Head,
-    Numbered,
-    Told,
-    VillageKey,
-    number,
-)
+from services.notifier.domain.changes import Change, Head, Numbered, Told, number
 from services.notifier.records import Batch, Unreadable
+from shared.counts import Counts, VillageKey
 from shared.database import driver_of
 
 # Other processes read the feed on when this channel is notified.
@@ -60,8 +53,8 @@ _MOVE_HEAD = text(
 )
 
 _KEEP_UNREADABLE = text(
-    "INSERT INTO notifier.unreadable (partition, offset_, value, why)"
-    " VALUES (:partition, :offset, :value, :why) ON CONFLICT DO NOTHING"
+    "INSERT INTO notifier.unreadable (topic, partition, offset_, value, why)"
+    " VALUES (:topic, :partition, :offset, :value, :why) ON CONFLICT DO NOTHING"
 )
 
 _ELECTIONS = text("SELECT election, area, sequence, position FROM notifier.heads ORDER BY election")
@@ -146,7 +139,7 @@ class Feed:
             await _write_changes(connection, numbered.changes, numbered_at)
             await _write_told(connection, numbered.told)
             await _move_heads(connection, numbered.heads)
-            await _keep_unreadable(connection, batch.unreadable)
+            await keep_unreadable(connection, batch.unreadable)
         return numbered
 
     async def announce(self) -> None:
@@ -260,11 +253,13 @@ async def _move_heads(connection: AsyncConnection, heads: dict[str, Head]) -> No
         )
 
 
-async def _keep_unreadable(connection: AsyncConnection, unreadable: Iterable[Unreadable]) -> None:
+async def keep_unreadable(connection: AsyncConnection, unreadable: Iterable[Unreadable]) -> None:
+    """Keep what could not be read of either topic, once."""
     for kept in unreadable:
         await connection.execute(
             _KEEP_UNREADABLE,
             {
+                "topic": kept.fetched.topic,
                 "partition": kept.fetched.partition,
                 "offset": kept.fetched.offset,
                 "value": kept.fetched.value,

@@ -22,6 +22,12 @@ FAILED_ATTEMPTS: Final = Counter(
     "cacah_notifier_failed_attempts", "Attempts to commit a batch that failed and were repeated"
 )
 SEQUENCE: Final = Gauge("cacah_notifier_sequence", "The feed's last sequence", ["election"])
+VOTER_CHANGES: Final = Counter(
+    "cacah_notifier_voter_changes", "Voters' changes numbered", ["election"]
+)
+VOTER_SEQUENCE: Final = Gauge(
+    "cacah_notifier_voter_sequence", "The voters' feed's last sequence", ["election"]
+)
 CLIENTS: Final = Gauge("cacah_notifier_clients", "SSE clients connected")
 NUMBERED_S: Final = Histogram(
     "cacah_notifier_numbered_seconds",

@@ -2,14 +2,24 @@
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from services.notifier import metrics
 from services.notifier.domain.changes import Numbered
+from services.notifier.domain.voters import NumberedVoters
 from services.notifier.feed import Feed
-from services.notifier.records import Batch, TopicValue, Unreadable, read_batch
+from services.notifier.records import (
+    Batch,
+    TopicValue,
+    Unreadable,
+    VoterBatch,
+    read_batch,
+    read_voter_batch,
+)
+from services.notifier.voter_feed import VoterFeed
 
 logger = logging.getLogger(__name__)
 
@@ -28,32 +38,38 @@ def delays_s() -> Iterator[float]:
         delay_s = min(delay_s * 2, LONGEST_DELAY_S)
 
 
-class Numbering:
-    """Takes fetched batches into the feed and rings after each commit.
+# A batch of persons that is part of a flood, and the longest rest after it.
+MANY_VOTERS: Final = 500
+LONGEST_REST_S: Final = 0.5
+
+B = TypeVar("B")
+N = TypeVar("N")
+
+
+class Taking(ABC, Generic[B, N]):
+    """Takes fetched batches into a feed and rings after each commit.
 
     Two failures are told apart by nobody here: a database that is away and a fault of our own
     both keep the batch, because passing it would leave KPU with a wrong number.
     """
 
-    def __init__(self, feed: Feed, on_numbered: Callable[[], None]) -> None:
-        self._feed = feed
+    def __init__(self, on_numbered: Callable[[], None]) -> None:
         self._on_numbered = on_numbered
         self.failing = False
 
     async def take(self, fetched: list[TopicValue]) -> None:
         """Return when the batch is committed."""
-        batch = read_batch(fetched)
+        batch = self._read(fetched)
         waits_s = delays_s()
         while (numbered := await self._attempt(batch)) is None:
             await asyncio.sleep(next(waits_s))
-        _report(numbered, batch.unreadable)
-        if numbered.changes:
+        if self._report(numbered, batch):
             self._on_numbered()
 
-    async def _attempt(self, batch: Batch) -> Numbered | None:
+    async def _attempt(self, batch: B) -> N | None:
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                numbered = await self._feed.take(batch, datetime.now(UTC))
+                numbered = await self._store(batch, datetime.now(UTC))
         except Exception:
             self.failing = True
             metrics.FAILED_ATTEMPTS.inc()
@@ -62,8 +78,67 @@ class Numbering:
         self.failing = False
         return numbered
 
+    @abstractmethod
+    def _read(self, fetched: list[TopicValue]) -> B: ...
 
-def _report(numbered: Numbered, unreadable: list[Unreadable]) -> None:
+    @abstractmethod
+    async def _store(self, batch: B, numbered_at: datetime) -> N: ...
+
+    @abstractmethod
+    def _report(self, numbered: N, batch: B) -> bool:
+        """Tell what was done; whether there are changes."""
+
+
+class Numbering(Taking[Batch, Numbered]):
+    """Takes the villages' changes."""
+
+    def __init__(self, feed: Feed, on_numbered: Callable[[], None]) -> None:
+        super().__init__(on_numbered)
+        self._feed = feed
+
+    def _read(self, fetched: list[TopicValue]) -> Batch:
+        return read_batch(fetched)
+
+    async def _store(self, batch: Batch, numbered_at: datetime) -> Numbered:
+        return await self._feed.take(batch, numbered_at)
+
+    def _report(self, numbered: Numbered, batch: Batch) -> bool:
+        _report_villages(numbered)
+        _report_unreadable(batch.unreadable)
+        return bool(numbered.changes)
+
+
+class VoterNumbering(Taking[VoterBatch, NumberedVoters]):
+    """Takes the persons' changes."""
+
+    def __init__(self, feed: VoterFeed, on_numbered: Callable[[], None]) -> None:
+        super().__init__(on_numbered)
+        self._feed = feed
+
+    def _read(self, fetched: list[TopicValue]) -> VoterBatch:
+        return read_voter_batch(fetched)
+
+    async def _store(self, batch: VoterBatch, numbered_at: datetime) -> NumberedVoters:
+        return await self._feed.take(batch, numbered_at)
+
+    async def take(self, fetched: list[TopicValue]) -> None:
+        """Return when the batch is committed; after a full one as much later as it took, since
+        hundreds may follow, and the villages' changes must not wait for them."""
+        began_s = asyncio.get_running_loop().time()
+        await super().take(fetched)
+        if len(fetched) >= MANY_VOTERS:
+            took_s = asyncio.get_running_loop().time() - began_s
+            await asyncio.sleep(min(took_s, LONGEST_REST_S))
+
+    def _report(self, numbered: NumberedVoters, batch: VoterBatch) -> bool:
+        for change in numbered.changes:
+            metrics.VOTER_CHANGES.labels(change.key.election).inc()
+        metrics.REPEATS.inc(numbered.repeats)
+        _report_unreadable(batch.unreadable)
+        return bool(numbered.changes)
+
+
+def _report_villages(numbered: Numbered) -> None:
     now = datetime.now(UTC)
     for change in numbered.changes:
         metrics.NUMBERED_S.observe(max(0.0, (now - change.time).total_seconds()))
@@ -81,11 +156,15 @@ def _report(numbered: Numbered, unreadable: list[Unreadable]) -> None:
                 "revision": mended.revision,
             },
         )
+
+
+def _report_unreadable(unreadable: list[Unreadable]) -> None:
     for kept in unreadable:
         metrics.UNREADABLE.inc()
         logger.error(
             "a record could not be read; it is kept in notifier.unreadable",
             extra={
+                "topic": kept.fetched.topic,
                 "partition": kept.fetched.partition,
                 "offset": kept.fetched.offset,
                 "why": kept.why,

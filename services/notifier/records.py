@@ -1,12 +1,16 @@
-"""The records of the topic `voter.changes`, as the notifier reads them."""
+"""The records of the topics `voter.changes` and `voter.persons`, as the notifier reads them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from services.notifier.domain.changes import Counts, VillageKey, VillageRecord
+from services.notifier.domain.changes import VillageRecord
+from services.notifier.domain.voters import Place, VoterKey, VoterRecord
+from shared.counts import Counts, VillageKey
+from shared.topics import VOTER_CHANGES
 
 ELECTION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -22,6 +26,8 @@ Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
 ElectionId = Annotated[str, StringConstraints(pattern=ELECTION_PATTERN)]
 VillageCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}$")]
 DistrictCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}$")]
+AreaCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}(\.[0-9]{2,4}){0,3}|ID)$")]
+Reason = Annotated[str, StringConstraints(pattern=r"^[a-z.]{1,100}$")]
 StageName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,100}$")]
 
 
@@ -63,6 +69,32 @@ class _RecordOnTopic(BaseModel):
     after: _CountsOnTopic
 
 
+class _VoterOnTopic(BaseModel):
+    """A person's change, as projections write it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    election: ElectionId
+    voter: UUID
+    fold: Whole
+    place: Whole
+    to_village: VillageCode | None
+    reason: Reason
+    position: Whole
+    time: Moment
+    stage: StageName | None
+
+
+class _AreaOnTopic(BaseModel):
+    """An election and its area, as projections write it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    election: ElectionId
+    fold: Whole
+    area: AreaCode
+
+
 @dataclass(frozen=True, slots=True)
 class TopicValue:
     """A record as it was fetched: where it lay and its bytes."""
@@ -70,6 +102,7 @@ class TopicValue:
     partition: int
     offset: int
     value: bytes
+    topic: str = VOTER_CHANGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +118,24 @@ class Batch:
     """What was fetched at once: the records in the topic's order, and those that are none."""
 
     records: list[VillageRecord]
+    unreadable: list[Unreadable]
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The area of an election by one of its foldings."""
+
+    election: str
+    fold: int
+    area: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoterBatch:
+    """What was fetched of persons at once, with what is said of elections between."""
+
+    records: list[VoterRecord]
+    areas: list[Area]
     unreadable: list[Unreadable]
 
 
@@ -117,6 +168,40 @@ def read_record(fetched: TopicValue) -> VillageRecord | Unreadable:
         stage=record.stage,
         before=record.before.counts(),
         after=record.after.counts(),
+    )
+
+
+def read_voter_batch(fetched: list[TopicValue]) -> VoterBatch:
+    """Read what was fetched of persons; never raises."""
+    batch = VoterBatch([], [], [])
+    for value in fetched:
+        match read_voter_record(value):
+            case VoterRecord() as record:
+                batch.records.append(record)
+            case Area() as area:
+                batch.areas.append(area)
+            case Unreadable() as unreadable:
+                batch.unreadable.append(unreadable)
+    return batch
+
+
+def read_voter_record(fetched: TopicValue) -> VoterRecord | Area | Unreadable:
+    """The record that a value of `voter.persons` holds: one of an election has an area."""
+    try:
+        if b'"area":' in fetched.value:
+            area = _AreaOnTopic.model_validate_json(fetched.value)
+            return Area(area.election, area.fold, area.area)
+        record = _VoterOnTopic.model_validate_json(fetched.value)
+    except ValidationError as error:
+        return Unreadable(fetched, _why(error))
+    return VoterRecord(
+        key=VoterKey(record.election, record.voter),
+        place=Place(record.fold, record.place),
+        to_village=record.to_village,
+        reason=record.reason,
+        position=record.position,
+        time=record.time,
+        stage=record.stage,
     )
 
 

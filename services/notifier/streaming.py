@@ -6,13 +6,15 @@ one fills its own socket and nobody else's.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
+
+from prometheus_client import Gauge
 
 from services.notifier import metrics
-from services.notifier.feed import CHANNEL, Feed, ServedChange
+from services.notifier.feed import ServedChange
 from services.notifier.numbering import delays_s
 from shared.database import Woken, listening, wait_for
 
@@ -83,17 +85,43 @@ class Ring:
     async def grows(self, wait_s: float) -> None:
         """Return when frames are added or the time is over."""
         try:
-            await asyncio.wait_for(self._grown.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._grown.wait()
         except TimeoutError:
             return
 
 
-class Tailer:
-    """Follows the feeds of all elections and keeps a ring of each."""
+class FeedEnd(Protocol):
+    """How far an election's feed goes."""
 
-    def __init__(self, feed: Feed, database_url: str) -> None:
+    @property
+    def election(self) -> str: ...
+
+    @property
+    def sequence(self) -> int: ...
+
+
+class SequencedFeed(Protocol):
+    """A feed of numbered changes for each election: the villages' or the voters'."""
+
+    async def elections(self) -> Sequence[FeedEnd]: ...
+
+    async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]: ...
+
+    async def announce(self) -> None: ...
+
+
+class Tailer:
+    """Follows the feeds of all elections and keeps a ring of each; `channel` is notified when
+    another process has numbered changes."""
+
+    def __init__(
+        self, feed: SequencedFeed, database_url: str, channel: str, reached: Gauge
+    ) -> None:
         self._feed = feed
         self._database_url = database_url
+        self._channel = channel
+        self._reached = reached
         self._rings: dict[str, Ring] = {}
         self._woken: Woken | None = None
 
@@ -116,7 +144,7 @@ class Tailer:
         waits = delays_s()
         while True:
             try:
-                async with listening(self._database_url, CHANNEL) as self._woken:
+                async with listening(self._database_url, self._channel) as self._woken:
                     waits = delays_s()
                     await self._follow(self._woken)
             except Exception as error:
@@ -130,7 +158,7 @@ class Tailer:
 
     async def _read_on(self) -> None:
         for known in await self._feed.elections():
-            metrics.SEQUENCE.labels(known.election).set(known.sequence)
+            self._reached.labels(known.election).set(known.sequence)
             ring = self.ring(known.election, known.sequence)
             while ring.last < known.sequence:
                 changes = await self._feed.changes(known.election, ring.last, PAGE_CHANGES)
@@ -141,7 +169,7 @@ class Tailer:
 class Announcer:
     """Tells other processes of new changes, many commits at once."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: SequencedFeed) -> None:
         self._feed = feed
         self._due = asyncio.Event()
 
@@ -162,7 +190,9 @@ class Announcer:
 class Streams:
     """The streams of all clients of this process."""
 
-    def __init__(self, feed: Feed, tailer: Tailer, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self, feed: SequencedFeed, tailer: Tailer, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._feed = feed
         self._tailer = tailer
         self._heartbeat_s = heartbeat_s

@@ -1,10 +1,10 @@
-"""The topic `voter.changes`, fetched in batches and acknowledged after the commit.
+"""The topics of changes, fetched in batches and acknowledged after the commit.
 
 What can go wrong here: the process dies between commit and acknowledgement (the batch comes
-again and is dropped by its revisions); the partition goes to another process while a batch is
-under way (both commit, the head's lock puts one after the other, the second is a repeat); Kafka
-is away at the start or later (tried again for ever). A handler that raises would be passed over
-by the next acknowledgement, so ours does not: it repeats.
+again and is dropped by its revisions or places); the partition goes to another process while a
+batch is under way (both commit, the head's lock puts one after the other, the second is a
+repeat); Kafka is away at the start or later (tried again for ever). A handler that raises would
+be passed over by the next acknowledgement, so ours does not: it repeats.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 
-from services.notifier.numbering import Numbering, delays_s
+from services.notifier.numbering import Taking, delays_s
 from services.notifier.records import TopicValue
-from shared.topics import VOTER_CHANGES, ensure_topics
+from shared.topics import ensure_topics
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +66,21 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class Subscriber:
-    """Feeds the numbering from the topic, and keeps trying while Kafka is away."""
+    """Feeds a feed from its topic, and keeps trying while Kafka is away."""
 
-    def __init__(self, bootstrap: str, group: str, numbering: Numbering) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topic: str,
+        taking: Taking[Any, Any],
+        most_records: int = MOST_RECORDS,
+    ) -> None:
         self._bootstrap = bootstrap
         self._group = group
-        self._numbering = numbering
+        self._topic = topic
+        self._taking = taking
+        self._most_records = most_records
         self._membership: _Membership | None = None
         self._answers = False
 
@@ -123,12 +132,12 @@ class Subscriber:
             log_level=logging.DEBUG,
         )
         subscribe = broker.subscriber(
-            VOTER_CHANGES,
+            self._topic,
             batch=True,
             group_id=self._group,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
-            max_records=MOST_RECORDS,
+            max_records=self._most_records,
             batch_timeout_ms=FETCH_WAIT_MS,
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
@@ -141,8 +150,11 @@ class Subscriber:
 
     async def _take(self, message: KafkaMessage) -> None:
         records = cast("tuple[ConsumerRecord[Any, Any], ...]", message.raw_message)
-        await self._numbering.take(
-            [TopicValue(record.partition, record.offset, record.value or b"") for record in records]
+        await self._taking.take(
+            [
+                TopicValue(record.partition, record.offset, record.value or b"", self._topic)
+                for record in records
+            ]
         )
         try:
             await message.ack()

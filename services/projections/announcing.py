@@ -1,4 +1,4 @@
-"""Announcing changes of tallies on the topic `voter.changes`.
+"""Announcing changes of tallies on the topic `voter.changes`, and of persons on `voter.persons`.
 
 A change waits in the outbox, where the transaction of its tally put it, until the broker has
 acknowledged it. A crash between acknowledgement and removal sends it again; its revision tells
@@ -10,25 +10,39 @@ records in the same order, and each village's revisions still arrive for the fir
 import asyncio
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import orjson
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import metrics, tables
-from services.projections.domain.tally import TallyChange
-from services.projections.tables import Announcement
+from services.projections.domain.electorate import votes_in
+from services.projections.domain.tally import Step, TallyChange
+from services.projections.queries import Serving
+from services.projections.tables import Announcement, AreaNews, Difference, VoterNews
 from shared.calendar import office_date
 from shared.database import wait_for
 from shared.elections import Election
+from shared.events.records import partition_of
 from shared.regions import district_of
-from shared.topics import PARTITIONS, VOTER_CHANGES
+from shared.topics import PARTITIONS, VOTER_CHANGES, VOTER_PERSONS
 
 # About 900 bytes each; what goes to one partition must fit into one record batch.
 ANNOUNCEMENTS_AT_ONCE: Final = 1_000
 RECORD_BATCH_BYTES: Final = 900_000
+
+# About 250 bytes each.
+VOTERS_AT_ONCE: Final = 1_000
+
+# After each round of what a folding changed, of which there may be hundreds.
+REST_S: Final = 0.1
+
+# What a person's change gives as its reason when no event made it, but a new definition of the
+# election.
+ELECTION_CHANGED: Final = "election.changed"
 
 # Behind the waking after each commit, for what another process left.
 POLL_S: Final = 1.0
@@ -58,6 +72,49 @@ def partition_of_village(village: str) -> int:
     return zlib.crc32(village.encode()) % PARTITIONS
 
 
+def voter_news(
+    steps: Iterable[Step], serving: Iterable[Serving], reasons: Mapping[int, str]
+) -> Iterator[VoterNews]:
+    """What steps say of persons: who became, stopped being or moved as a voter, and why.
+
+    `reasons` has the event type of each position.
+    """
+    by_id = {each.election.id: each for each in serving}
+    for step in steps:
+        votes = votes_in(step.after)
+        if votes == votes_in(step.before):
+            continue
+        served, logged = by_id[step.election], step.logged
+        members = {
+            "to_village": votes,
+            "reason": reasons[logged.position],
+            "position": logged.position,
+            "time": logged.recorded_at,
+            "stage": served.election.stage_on(office_date(logged.recorded_at)),
+        }
+        yield _voter_news(step.election, served.fold, logged.position, logged.resident_id, members)
+
+
+def news_of_difference(difference: Difference) -> VoterNews:
+    """What a change of the election says of a person."""
+    members = {
+        "to_village": difference.to_village,
+        "reason": ELECTION_CHANGED,
+        "position": difference.position,
+        "time": difference.switched_at,
+        "stage": difference.stage,
+    }
+    return _voter_news(difference.election, difference.fold, 0, difference.resident_id, members)
+
+
+def _voter_news(
+    election: str, fold: int, place: int, resident_id: UUID, members: dict[str, Any]
+) -> VoterNews:
+    value = {"election": election, "voter": str(resident_id), "fold": fold, "place": place}
+    written = orjson.dumps(value | members, option=orjson.OPT_UTC_Z)
+    return VoterNews(election, fold, place, resident_id, written)
+
+
 class Announcer:
     """Sends what waits in the outbox, whenever it is woken."""
 
@@ -85,33 +142,82 @@ class Announcer:
             await producer.stop()
 
     async def _announce(self, producer: Any) -> int:
+        """How many changes were sent, of those that waited."""
         async with self._engine.begin() as connection:
             waiting = await tables.outbox(connection, ANNOUNCEMENTS_AT_ONCE)
             if not waiting:
                 return 0
-            sent = await _send(producer, waiting)
+            records = [_village_record(item) for item in waiting]
+            sent = [waiting[n] for n in await _send(producer, VOTER_CHANGES, records)]
             await tables.remove_from_outbox(connection, sent)
         metrics.ANNOUNCED.inc(len(sent))
         return len(sent)
 
 
-async def _send(producer: Any, announcements: Iterable[Announcement]) -> list[Announcement]:
+class VoterAnnouncer(Announcer):
+    """Sends what waits of persons, and the elections that the notifier does not know of yet.
+
+    A producer of its own: a folding that makes voters of everybody must not keep the villages'
+    changes waiting.
+    """
+
+    async def _announce(self, producer: Any) -> int:
+        async with self._engine.begin() as connection:
+            waiting = await tables.voter_outbox(connection, VOTERS_AT_ONCE)
+            if waiting is None:
+                return 0
+            areas = await tables.untold_areas(connection)
+            await _send(producer, VOTER_PERSONS, [_area_record(area) for area in areas])
+            await tables.tell_areas(connection, areas)
+            news = [*waiting.news, *map(news_of_difference, waiting.differences)]
+            # Of one fold a difference is told before the events, and an earlier fold before both.
+            news.sort(key=lambda item: (item.fold, item.place))
+            records = [_voter_record(item) for item in news]
+            sent = [news[n] for n in await _send(producer, VOTER_PERSONS, records)]
+            await tables.remove_from_voter_outbox(connection, sent)
+        metrics.VOTERS_ANNOUNCED.inc(len(sent))
+        if waiting.differences:
+            await asyncio.sleep(REST_S)
+        return len(sent)
+
+
+class _Record(NamedTuple):
+    partition: int
+    key: bytes
+    value: bytes
+
+
+def _village_record(item: Announcement) -> _Record:
+    village = item.key.village
+    return _Record(partition_of_village(village), village.encode(), item.value)
+
+
+def _voter_record(item: VoterNews) -> _Record:
+    partition = partition_of(item.resident_id, PARTITIONS)
+    return _Record(partition, str(item.resident_id).encode(), item.value)
+
+
+def _area_record(item: AreaNews) -> _Record:
+    value = {"election": item.election, "fold": item.fold, "area": item.area}
+    return _Record(partition_of_village(item.election), item.election.encode(), orjson.dumps(value))
+
+
+async def _send(producer: Any, topic: str, records: Iterable[_Record]) -> list[int]:
     """Send as one record batch a partition, which the broker takes whole or not at all: no
-    change can overtake the one before it. What does not fit stays for the next round."""
+    change can overtake the one before it. What does not fit stays for the next round; the
+    indices of what was sent."""
     batches: defaultdict[int, Any] = defaultdict(producer.create_batch)
     full: set[int] = set()
     sent = []
-    for item in announcements:
-        partition = partition_of_village(item.key.village)
+    for index, (partition, key, value) in enumerate(records):
         if partition in full:
             continue
-        key = item.key.village.encode()
-        if batches[partition].append(key=key, value=item.value, timestamp=None) is None:
+        if batches[partition].append(key=key, value=value, timestamp=None) is None:
             full.add(partition)
         else:
-            sent.append(item)
+            sent.append(index)
     acknowledgements = [
-        await producer.send_batch(batch, VOTER_CHANGES, partition=partition)
+        await producer.send_batch(batch, topic, partition=partition)
         for partition, batch in batches.items()
     ]
     await asyncio.gather(*acknowledgements)

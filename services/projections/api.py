@@ -10,10 +10,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import queries
-from services.projections.domain.tally import Counts, coverage, is_untouched, summed, tps_min
-from services.projections.queries import Reading
+from services.projections.domain.definitions import ID_FORM
+from services.projections.domain.tally import coverage, is_untouched, summed, tps_min
+from services.projections.electing import election_members
+from services.projections.queries import Known, Reading
 from services.projections.waiting import CutWatch
 from shared.access import Role, require
+from shared.counts import Counts
 from shared.elections import Election
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import district_of, lies_in, regions
@@ -37,33 +40,44 @@ class Reader:
         self._engine = engine
         self._watch = watch
 
-    async def elections(self) -> list[Election]:
+    async def elections(self) -> list[Known]:
         async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
             return await queries.elections(connection)
 
-    async def election(self, election_id: str) -> Election:
+    async def known(self, election_id: str) -> Known:
         """Raises ProblemError when there is no such election."""
+        # Kept from PostgreSQL, which takes no NUL in a text.
+        is_id = ID_FORM.fullmatch(election_id)
         async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
-            found = await queries.election(connection, election_id)
+            found = await queries.election(connection, election_id) if is_id else None
         if found is None:
             raise _not_found("election", "GET /v1/elections lists those there are")
         return found
+
+    async def election(self, election_id: str) -> Election:
+        """The definition that the counts are by. Raises ProblemError when there is no such
+        election, or it is not counted yet."""
+        known = await self.known(election_id)
+        if known.serving is None:
+            raise _not_yet("The election is being counted for the first time; ask again.")
+        return known.serving.election
 
     async def tallies(
         self, election: Election, min_position: int | None, area: str | None = None
     ) -> Reading:
         """Raises ProblemError when the position asked for is not counted in time."""
         if min_position and not await self._watch.reaches(min_position, MIN_POSITION_TIMEOUT_S):
-            raise ProblemError(
-                Problem(
-                    ProblemType.NOT_YET,
-                    "The events up to min_position are not all counted yet; ask again.",
-                    "min_position",
-                ),
-                {"Retry-After": str(RETRY_AFTER_S)},
+            raise _not_yet(
+                "The events up to min_position are not all counted yet; ask again.", "min_position"
             )
         async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
             return await queries.tallies(connection, election.id, area)
+
+
+def _not_yet(detail: str, field: str | None = None) -> ProblemError:
+    return ProblemError(
+        Problem(ProblemType.NOT_YET, detail, field), {"Retry-After": str(RETRY_AFTER_S)}
+    )
 
 
 def _not_found(what: str, advice: str) -> ProblemError:
@@ -108,15 +122,28 @@ _COUNTS_TEXT: Final = (
     "",
     summary="All elections",
     description='`{"elections": [{"id", "polling_day", "area", "minimum_age", "first_time_since",'
-    ' "stages": [{"name", "from"}]}]}`, sorted by id.'
+    ' "stages": [{"name", "from"}], "state"}]}`, sorted by id; `state` is `folding` while a'
+    " definition that was put does not serve yet, else `serving`."
     + _AS_CSV.partition(", the position")[0]
     + ".",
 )
 async def list_elections(request: Request) -> Response:
-    rows = [_election_row(election) for election in await _reader(request).elections()]
+    rows = [election_members(known) for known in await _reader(request).elections()]
     if _wants_csv(request):
         return _csv([row | {"stages": _stages_text(row["stages"])} for row in rows], _ELECTION_ROW)
     return JsonResponse({"elections": rows})
+
+
+@router.get(
+    "/{id}",
+    summary="One election",
+    description="The members of the election in the list of all." + _AS_CSV.partition(", the")[0],
+)
+async def one_election(request: Request, election_id: ElectionId) -> Response:
+    row = election_members(await _reader(request).known(election_id))
+    if _wants_csv(request):
+        return _csv([row | {"stages": _stages_text(row["stages"])}], _ELECTION_ROW)
+    return JsonResponse(row)
 
 
 @router.get(
@@ -137,7 +164,10 @@ async def list_villages(
     if district is not None:
         _check_district(district, election)
     reading = await _reader(request).tallies(election, min_position, district)
-    return _rows(request, reading, "villages", _village_rows(reading))
+    # In a thread: the country's villages take a second, in which counting must go on.
+    return await asyncio.to_thread(
+        lambda: _rows(request, reading, "villages", _village_rows(reading))
+    )
 
 
 @router.get(
@@ -157,6 +187,9 @@ async def one_village(
     if region is None or not region.is_village or not lies_in(code, election.area):
         raise _not_found("village", "the election's list of villages has all of its area")
     reading = await _reader(request).tallies(election, min_position, code)
+    if not reading.villages:
+        # It left the area since.
+        raise _not_found("village", "the election's list of villages has all of its area")
     return _one(request, reading, _village_rows(reading)[0])
 
 
@@ -171,7 +204,9 @@ async def list_districts(
 ) -> Response:
     election = await _reader(request).election(election_id)
     reading = await _reader(request).tallies(election, min_position)
-    return _rows(request, reading, "districts", _district_rows(reading))
+    return await asyncio.to_thread(
+        lambda: _rows(request, reading, "districts", _district_rows(reading))
+    )
 
 
 @router.get(
@@ -184,7 +219,8 @@ async def total(
 ) -> Response:
     election = await _reader(request).election(election_id)
     reading = await _reader(request).tallies(election, min_position)
-    return _one(request, reading, _measured(reading.villages.values()))
+    row = await asyncio.to_thread(_measured, reading.villages.values())
+    return _one(request, reading, row)
 
 
 def _reader(request: Request) -> Reader:
@@ -204,13 +240,8 @@ def _check_district(district: str, election: Election) -> None:
 
 
 _ELECTION_ROW: Final = (
-    *("id", "polling_day", "area", "minimum_age", "first_time_since", "stages"),
+    *("id", "polling_day", "area", "minimum_age", "first_time_since", "stages", "state"),
 )
-
-
-def _election_row(election: Election) -> Row:
-    stages = [{"name": stage.name, "from": stage.begins} for stage in election.stages]
-    return {name: getattr(election, name) for name in _ELECTION_ROW} | {"stages": stages}
 
 
 def _stages_text(stages: Iterable[Mapping[str, Any]]) -> str:

@@ -11,10 +11,13 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import metrics, tables
-from services.projections.announcing import Announcer
+from services.projections.announcing import Announcer, VoterAnnouncer
 from services.projections.api import RETRY_AFTER_S, Reader, router
+from services.projections.electing import Electing
+from services.projections.electing import router as electing_router
 from services.projections.failures import DATABASE_AWAY, FORESEEN, described
 from services.projections.projecting import Projector
+from services.projections.refolding import Backfiller, Refolder
 from services.projections.settings import ProjectionsSettings
 from services.projections.subscriber import Subscriber
 from services.projections.waiting import CutWatch
@@ -36,10 +39,19 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     engine = create_engine(settings.database_url)
     watch = CutWatch(engine)
     announcer = Announcer(engine, settings.kafka_bootstrap)
+    voter_announcer = VoterAnnouncer(engine, settings.kafka_bootstrap)
+    backfiller = Backfiller(engine, settings.database_url)
 
     def on_commit() -> None:
         announcer.woken.set()
+        voter_announcer.woken.set()
         watch.wake()
+
+    def on_switch() -> None:
+        on_commit()
+        backfiller.woken.set()
+
+    refolder = Refolder(engine, settings.database_url, on_switch)
 
     subscriber = Subscriber(settings.kafka_bootstrap, Projector(engine, on_commit))
     prepared = asyncio.Event()
@@ -56,6 +68,9 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
         await asyncio.gather(
             _for_ever("consuming", subscriber.run),
             _for_ever("announcing", announcer.run),
+            _for_ever("announcing voters", voter_announcer.run),
+            _for_ever("folding elections", refolder.run),
+            _for_ever("filling histories", backfiller.run),
             _for_ever("watching the cut", watch.run),
         )
 
@@ -78,7 +93,9 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     )
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     app.state.reader = Reader(engine, watch)
+    app.state.electing = Electing(engine, refolder)
     app.include_router(router)
+    app.include_router(electing_router)
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, _on_database_away)
     return app

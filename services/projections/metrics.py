@@ -24,3 +24,15 @@ LAG_SECONDS: Final = Histogram(
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600),
 )
 ANNOUNCED: Final = Counter("projections_changes_announced", "Village changes given to Kafka.")
+VOTERS_ANNOUNCED: Final = Counter("projections_voters_announced", "Voter changes given to Kafka.")
+FOLDINGS: Final = Counter("projections_foldings", "Elections folded anew that came to serve.")
+FOLDING_SECONDS: Final = Histogram(
+    "projections_folding_seconds",
+    "From taking a definition up to the moment in which its counts serve.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
+)
+SWITCH_SECONDS: Final = Histogram(
+    "projections_switch_seconds",
+    "How long counting stood still while a folding came to serve.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)

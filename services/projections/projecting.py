@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import metrics, queries, tables
-from services.projections.announcing import announcement
+from services.projections.announcing import announcement, voter_news
 from services.projections.domain.arrivals import Arrival, News, Place, Sifted, sift
 from services.projections.domain.tally import (
     AN_EARLIER_ONE_WAITS,
@@ -230,11 +230,16 @@ async def _store_news(connection: AsyncConnection, work: Work) -> None:
     waiting = await tables.waiting_residents(connection, ids)
     found = await tables.residents(connection, ids)
     _hold_back(work, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS) | found.unreadable)
-    elections = await queries.elections(connection)
+    # Read under the marks' locks, which a folding holds too when it comes to serve.
+    serving = await queries.serving(connection)
+    elections = [each.election for each in serving]
     projected = project(found.residents, [n.event.logged for n in work.news], elections)
     _set_unapplied_aside(work, projected)
     await tables.add_facts(connection, work.news)
-    await tables.add_history(connection, projected.deltas)
+    folds = {each.election.id: each.fold for each in serving}
+    await tables.add_history(connection, projected.deltas, folds)
+    reasons = {news.event.logged.position: news.event.type for news in work.news}
+    await tables.add_to_voter_outbox(connection, voter_news(projected.steps, serving, reasons))
     # The tallies last: their rows are what batches of several processes meet in.
     by_id = {election.id: election for election in elections}
     for run in runs_of_one_stage(projected.deltas, elections):

@@ -1,5 +1,7 @@
 """Reading projections' tables: elections, the cut, and the tallies that stand at it."""
 
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -7,36 +9,123 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.domain.tally import Counts
+from shared.counts import Counts
 from shared.elections import Election, Stage
+from shared.region_codes import COUNTRY
 
-_ELECTIONS: Final = (
-    "SELECT id, polling_day, area, minimum_age, first_time_since, stages FROM projections.elections"
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """An election as it is counted now: by which definition, and which folding of it."""
+
+    election: Election
+    fold: int
+    put_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The definition last put of an election, and how many were before it."""
+
+    election: Election
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is of an election: what serves, what was put last, or both."""
+
+    serving: Serving | None
+    put: Put | None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether what was put last does not serve yet."""
+        served = self.serving.put_number if self.serving else 0
+        return self.put is not None and served < self.put.number
+
+    @property
+    def wanted(self) -> Election:
+        """The definition that serves, or will in a moment."""
+        if self.put is not None and (self.is_pending or self.serving is None):
+            return self.put.election
+        assert self.serving is not None
+        return self.serving.election
+
+    @property
+    def shown(self) -> Election:
+        """The definition that the counts are by; without counts yet, the one that was put."""
+        return self.serving.election if self.serving else self.wanted
+
+
+_SERVING: Final = (
+    "SELECT id, polling_day, area, minimum_age, first_time_since, stages, fold, put_number"
+    " FROM projections.elections"
+)
+# One statement: what was put never seems to serve before it does.
+_KNOWN: Final = (
+    "SELECT coalesce(served.id, puts.election) AS id, polling_day, area, minimum_age,"
+    " first_time_since, stages, fold, put_number, puts.number, puts.definition"
+    " FROM projections.elections AS served"
+    " FULL JOIN projections.puts ON puts.election = served.id"
 )
 
 
-def _election(row: Any) -> Election:
-    stages = tuple(Stage(s["name"], date.fromisoformat(s["from"])) for s in row.stages)
+def _stages(written: Iterable[Mapping[str, str]]) -> tuple[Stage, ...]:
+    return tuple(Stage(s["name"], date.fromisoformat(s["from"])) for s in written)
+
+
+def _serving(row: Any) -> Serving:
+    election = Election(
+        *(row.id, row.polling_day, row.area, row.minimum_age, row.first_time_since),
+        _stages(row.stages),
+    )
+    return Serving(election, row.fold, row.put_number)
+
+
+def defined(election_id: str, definition: Mapping[str, Any]) -> Election:
+    """The election that a definition, as it is kept, defines."""
     return Election(
-        row.id, row.polling_day, row.area, row.minimum_age, row.first_time_since, stages
+        election_id,
+        date.fromisoformat(definition["polling_day"]),
+        definition["area"],
+        definition["minimum_age"],
+        date.fromisoformat(definition["first_time_since"]),
+        _stages(definition["stages"]),
     )
 
 
-async def elections(connection: AsyncConnection) -> list[Election]:
-    """All elections, sorted by id."""
-    rows = await connection.execute(text(_ELECTIONS + " ORDER BY id"))
-    return [_election(row) for row in rows]
+def _known(row: Any) -> Known:
+    put = None if row.number is None else Put(defined(row.id, row.definition), row.number)
+    return Known(None if row.fold is None else _serving(row), put)
 
 
-async def election(connection: AsyncConnection, election_id: str) -> Election | None:
-    """The election with an id, none if there is none."""
+async def serving(connection: AsyncConnection) -> list[Serving]:
+    """All elections that are counted, sorted by id."""
+    rows = await connection.execute(text(_SERVING + " ORDER BY id"))
+    return [_serving(row) for row in rows]
+
+
+async def elections(connection: AsyncConnection) -> list[Known]:
+    """All elections, sorted by id, those that are not counted yet too."""
+    rows = await connection.execute(text(_KNOWN + " ORDER BY 1"))
+    return [_known(row) for row in rows]
+
+
+async def election(connection: AsyncConnection, election_id: str) -> Known | None:
+    """What there is of an election, none if nothing is."""
     row = (
         await connection.execute(
-            text(_ELECTIONS + " WHERE id = :id"),
-            {"id": election_id},
+            text(_KNOWN + " WHERE coalesce(served.id, puts.election) = :id"), {"id": election_id}
         )
     ).first()
-    return _election(row) if row else None
+    return _known(row) if row else None
+
+
+async def marks(connection: AsyncConnection) -> dict[int, int]:
+    """How far each partition is counted."""
+    rows = await connection.execute(text("SELECT partition, position FROM projections.marks"))
+    return {row.partition: row.position for row in rows}
 
 
 async def cut(connection: AsyncConnection) -> int:
@@ -58,18 +147,20 @@ _COUNTS: Final = Counts._fields
 # those added is taken off again. No event lies after the furthest mark; that bound is said for
 # the planner, which then expects few rows and takes the index on (election, position).
 _TALLIES_AT_THE_CUT: Final = f"""
-    WITH later AS (
+    WITH serving AS (SELECT fold, area FROM projections.elections WHERE id = :election),
+    later AS (
         SELECT village, {", ".join(f"sum({name}) AS {name}" for name in _COUNTS)}
         FROM projections.history
-        WHERE election = :election
+        WHERE election = :election AND fold = (SELECT fold FROM serving)
             AND position > (SELECT min(position) FROM projections.marks)
             AND position <= (SELECT max(position) FROM projections.marks)
         GROUP BY village
     )
     SELECT (SELECT min(position) FROM projections.marks) AS cut, tallies.village,
         {", ".join(f"tallies.{name} - coalesce(later.{name}, 0) AS {name}" for name in _COUNTS)}
-    FROM projections.tallies LEFT JOIN later USING (village)
+    FROM projections.tallies CROSS JOIN serving LEFT JOIN later USING (village)
     WHERE tallies.election = :election
+        AND (area = '{COUNTRY}' OR village = area OR starts_with(village, area || '.'))
         AND (CAST(:within AS text) IS NULL OR tallies.village LIKE :within)
     ORDER BY tallies.village
 """  # noqa: S608 - only the names of our own columns
@@ -79,14 +170,17 @@ async def tallies(
     connection: AsyncConnection, election_id: str, area: str | None = None
 ) -> Reading:
     """The tallies of an election's villages at the cut, those of an area (a code) alone if one
-    is given: one statement, so one state of the tables."""
-    rows = (
-        await connection.execute(
-            text(_TALLIES_AT_THE_CUT),
-            {"election": election_id, "within": None if area is None else f"{area}%"},
-        )
-    ).all()
-    return Reading(
-        position=rows[0].cut if rows else 0,
-        villages={row.village: Counts._make(map(int, row[2:])) for row in rows},
+    is given: one statement, so one state of the tables and one definition of the election."""
+    found = await connection.execute(
+        text(_TALLIES_AT_THE_CUT),
+        {"election": election_id, "within": None if area is None else f"{area}%"},
     )
+    rows = found.all()
+    return Reading(
+        position=rows[0].cut if rows else await cut(connection),
+        villages=await asyncio.to_thread(_villages, rows),
+    )
+
+
+def _villages(rows: Sequence[Any]) -> dict[str, Counts]:
+    return {row.village: Counts._make(map(int, row[2:])) for row in rows}

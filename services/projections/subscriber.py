@@ -99,7 +99,8 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.epochs = dict.fromkeys((each.partition for each in assigned), NOT_CLAIMED)
         self.has_joined = True
         try:
-            await asyncio.wait_for(self.claim(self.epochs), CLAIM_TIMEOUT_S)
+            async with asyncio.timeout(CLAIM_TIMEOUT_S):
+                await self.claim(self.epochs)
         except Exception as error:
             logger.warning("partitions not taken over yet", extra={"error": described(error)})
 
@@ -144,7 +145,8 @@ class Subscriber:
         if self._consumer is None or not self._ownership.has_joined:
             return False
         try:
-            await asyncio.wait_for(self._consumer.topics(), PING_TIMEOUT_S)
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                await self._consumer.topics()
         except (KafkaError, OSError, TimeoutError):
             return False
         return True
@@ -240,7 +242,8 @@ class Subscriber:
 
     async def _pause(self, pause_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._stopping.wait()
 
 
 def _arrivals(records: Iterable[Any]) -> dict[int, list[Arrival]]:
@@ -266,7 +269,8 @@ async def _commit(consumer: Any, offsets: dict[int, int]) -> bool | None:
         for partition, offset in offsets.items()
     }
     try:
-        await asyncio.wait_for(consumer.commit(by_topic_partition), COMMIT_TIMEOUT_S)
+        async with asyncio.timeout(COMMIT_TIMEOUT_S):
+            await consumer.commit(by_topic_partition)
     except (CommitFailedError, IllegalStateError):
         return False
     except (KafkaError, TimeoutError):

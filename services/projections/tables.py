@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,15 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.domain.arrivals import News
+from services.projections.domain.definitions import written_definition
 from services.projections.domain.resident import Resident
-from services.projections.domain.tally import (
-    NOTHING,
-    Counts,
-    Delta,
-    TallyChange,
-    VillageKey,
-    subtracted,
-)
+from services.projections.domain.tally import Delta, TallyChange, subtracted
+from shared.counts import NOTHING, Counts, VillageKey
 from shared.database import driver_of
 from shared.elections import Election
 from shared.events.codec import UnreadableFactError, read_fact
@@ -31,8 +27,9 @@ COUNT_COLUMNS: Final = Counts._fields
 # ends the transaction of one that says nothing for so long.
 SILENCE_MS: Final = 10_000
 
-# An arbitrary number of our own for pg_advisory_xact_lock.
+# Arbitrary numbers of our own for advisory locks.
 ANNOUNCER_LOCK: Final = 0x6361_6361_6803
+VOTER_ANNOUNCER_LOCK: Final = 0x6361_6361_6806
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +103,7 @@ async def seed_election(
             "area": election.area,
             "minimum_age": election.minimum_age,
             "first_time_since": election.first_time_since,
-            "stages": orjson.dumps(
-                [{"name": stage.name, "from": stage.begins} for stage in election.stages]
-            ).decode(),
+            "stages": orjson.dumps(written_definition(election)["stages"]).decode(),
         },
     )
     await connection.execute(
@@ -153,9 +148,10 @@ async def residents(connection: AsyncConnection, resident_ids: Collection[UUID])
     return found
 
 
-async def _copy(
+async def copy_in(
     connection: AsyncConnection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]
 ) -> None:
+    """Add rows to a table in bulk."""
     if rows:
         driver = await driver_of(connection)
         await driver.copy_records_to_table(
@@ -182,14 +178,23 @@ async def add_facts(connection: AsyncConnection, news: Iterable[News]) -> None:
         *("resident_id", "position", "recorded_at", "type", "version"),
         *("source", "event_id", "data"),
     )
-    await _copy(connection, "facts", columns, rows)
+    await copy_in(connection, "facts", columns, rows)
 
 
-async def add_history(connection: AsyncConnection, deltas: Iterable[Delta]) -> None:
-    """Keep what each event alone added to each village."""
-    rows = [(*delta.key, delta.position, delta.recorded_at, *delta.counts) for delta in deltas]
-    columns = ("election", "village", "position", "recorded_at", *COUNT_COLUMNS)
-    await _copy(connection, "history", columns, rows)
+HISTORY_COLUMNS: Final = ("election", "village", "fold", "position", "recorded_at", *COUNT_COLUMNS)
+
+
+def history_row(delta: Delta, fold: int) -> tuple[Any, ...]:
+    """A delta as a row of its election's history by a folding."""
+    return (*delta.key, fold, delta.position, delta.recorded_at, *delta.counts)
+
+
+async def add_history(
+    connection: AsyncConnection, deltas: Iterable[Delta], folds: Mapping[str, int]
+) -> None:
+    """Keep what each event alone added to each village; `folds` has each election's folding."""
+    rows = [history_row(delta, folds[delta.key.election]) for delta in deltas]
+    await copy_in(connection, "history", HISTORY_COLUMNS, rows)
 
 
 _TALLY_COLUMNS: Final = ("election", "village", *COUNT_COLUMNS, "position", "recorded_at")
@@ -292,7 +297,7 @@ class Announcement:
 async def add_to_outbox(connection: AsyncConnection, announcements: Iterable[Announcement]) -> None:
     """Keep changes until the broker has them."""
     rows = [(*item.key, item.revision, item.value.decode()) for item in announcements]
-    await _copy(connection, "outbox", ("election", "village", "revision", "value"), rows)
+    await copy_in(connection, "outbox", ("election", "village", "revision", "value"), rows)
 
 
 async def outbox(connection: AsyncConnection, limit: int) -> list[Announcement]:
@@ -314,6 +319,159 @@ async def outbox(connection: AsyncConnection, limit: int) -> list[Announcement]:
         Announcement(VillageKey(row.election, row.village), row.revision, row.value.encode())
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class VoterNews:
+    """A person's change as it goes to the topic `voter.persons`.
+
+    `place` is its place among those of the same fold: the event's position, and 0 for what the
+    folding itself changed, which is told before.
+    """
+
+    election: str
+    fold: int
+    place: int
+    resident_id: UUID
+    value: bytes
+
+
+async def add_to_voter_outbox(connection: AsyncConnection, news: Iterable[VoterNews]) -> None:
+    """Keep persons' changes until the broker has them."""
+    rows = [
+        (item.election, item.fold, item.place, item.resident_id, item.value.decode())
+        for item in news
+    ]
+    columns = ("election", "fold", "position", "resident_id", "value")
+    await copy_in(connection, "voter_outbox", columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Whom a folding that serves makes a voter elsewhere, with what is the same for all of it."""
+
+    election: str
+    fold: int
+    resident_id: UUID
+    to_village: str | None
+    position: int
+    switched_at: datetime
+    stage: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VoterOutbox:
+    """What waits to be told of persons."""
+
+    news: list[VoterNews]
+    differences: list[Difference]
+
+
+# One statement, so one state of the tables: of a person for whom both a difference and later
+# events wait, the difference is seen wherever the events are; and of an election's events those
+# of earlier folds come first.
+_VOTER_OUTBOX: Final = """
+    WITH waiting AS MATERIALIZED (
+        SELECT election, fold, position, resident_id, value::text AS value
+        FROM projections.voter_outbox ORDER BY election, fold, position LIMIT CAST(:limit AS bigint)
+    ),
+    told AS MATERIALIZED (SELECT * FROM projections.folds WHERE switched_at IS NOT NULL),
+    differences AS (
+        SELECT differing.fold, resident_id, to_village
+        FROM told JOIN projections.voter_differences AS differing USING (fold)
+        JOIN (SELECT DISTINCT resident_id FROM waiting) AS those USING (resident_id)
+        UNION
+        SELECT told.fold, resident_id, to_village FROM told CROSS JOIN LATERAL (
+            SELECT resident_id, to_village FROM projections.voter_differences AS differing
+            WHERE differing.fold = told.fold ORDER BY resident_id
+            LIMIT CAST(:limit AS bigint) - (SELECT count(*) FROM waiting)
+        ) AS rest
+    )
+    SELECT election, fold, position AS place, resident_id, value,
+        NULL AS to_village, NULL AS position, NULL AS switched_at, NULL AS stage
+    FROM waiting
+    UNION ALL
+    SELECT election, fold, 0, resident_id, NULL, to_village, position, switched_at, stage
+    FROM differences JOIN told USING (fold)
+    ORDER BY fold, place
+"""
+
+
+async def voter_outbox(connection: AsyncConnection, limit: int) -> VoterOutbox | None:
+    """What waits, each person's in its order; none while another process tells it."""
+    await _limit_silence(connection)
+    locked = await connection.execute(
+        text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": VOTER_ANNOUNCER_LOCK}
+    )
+    if not locked.scalar_one():
+        return None
+    waiting = VoterOutbox([], [])
+    for row in await connection.execute(text(_VOTER_OUTBOX), {"limit": limit}):
+        if row.value is not None:
+            value = row.value.encode()
+            waiting.news.append(
+                VoterNews(row.election, row.fold, row.place, row.resident_id, value)
+            )
+        else:
+            waiting.differences.append(
+                Difference(
+                    *(row.election, row.fold, row.resident_id, row.to_village),
+                    *(row.position, row.switched_at, row.stage),
+                )
+            )
+    return waiting
+
+
+async def remove_from_voter_outbox(connection: AsyncConnection, news: Sequence[VoterNews]) -> None:
+    """Forget persons' changes that the broker has."""
+    driver = await driver_of(connection)
+    events = [item for item in news if item.place > 0]
+    differences = [item for item in news if item.place == 0]
+    await driver.execute(
+        "DELETE FROM projections.voter_outbox USING unnest($1::text[], $2::bigint[], $3::bigint[])"
+        " AS sent (election, fold, position)"
+        " WHERE voter_outbox.election = sent.election AND voter_outbox.fold = sent.fold"
+        " AND voter_outbox.position = sent.position",
+        [item.election for item in events],
+        [item.fold for item in events],
+        [item.place for item in events],
+    )
+    await driver.execute(
+        "DELETE FROM projections.voter_differences USING unnest($1::bigint[], $2::uuid[])"
+        " AS sent (fold, resident_id) WHERE voter_differences.fold = sent.fold"
+        " AND voter_differences.resident_id = sent.resident_id",
+        [item.fold for item in differences],
+        [item.resident_id for item in differences],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AreaNews:
+    """An election that the notifier is to know of, and its area."""
+
+    election: str
+    fold: int
+    area: str
+
+
+async def untold_areas(connection: AsyncConnection) -> list[AreaNews]:
+    """The elections whose folding the notifier does not know of yet."""
+    rows = await connection.execute(
+        text("SELECT id, fold, area FROM projections.elections WHERE told_fold < fold ORDER BY id")
+    )
+    return [AreaNews(row.id, row.fold, row.area) for row in rows]
+
+
+async def tell_areas(connection: AsyncConnection, told: Iterable[AreaNews]) -> None:
+    """Say that the broker has the elections' areas."""
+    for news in told:
+        await connection.execute(
+            text(
+                "UPDATE projections.elections SET told_fold = greatest(told_fold, :fold)"
+                " WHERE id = :election"
+            ),
+            {"election": news.election, "fold": news.fold},
+        )
 
 
 async def remove_from_outbox(

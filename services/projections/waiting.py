@@ -37,7 +37,8 @@ class CutWatch:
         self._woken.set()
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(counted, timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await counted
         finally:
             del self._waiting[counted]
         return position <= self._cut

@@ -18,9 +18,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.projections.app import prepare
 from services.projections.domain.arrivals import Arrival
-from services.projections.domain.tally import NOTHING, Counts, project, sums
+from services.projections.domain.tally import project, sums
 from services.projections.projecting import Projector
 from shared.access import Role, Tokens
+from shared.counts import NOTHING, Counts
 from shared.database import create_engine
 from shared.elections import PILKADA_2024
 from shared.events.records import LogEntry, logged_fact, read_record, write_event, write_published

@@ -6,16 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.notifier.domain.changes import (
-    NOTHING,
-    Change,
-    Counts,
-    Head,
-    Told,
-    VillageKey,
-    VillageRecord,
-    number,
-)
+from services.notifier.domain.changes import Change, Head, Told, VillageRecord, number
+from shared.counts import NOTHING, Counts, VillageKey
 
 ELECTIONS = ("pilkada-2024", "pilgub-2024")
 VILLAGES = ("15.01.09.2001", "15.01.09.2002", "15.01.05.2003")

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from services.projections.domain.arrivals import Arrival, Place, sift
 from services.projections.domain.electorate import standing_for
 from services.projections.domain.resident import UNKNOWN, Resident, evolve
-from services.projections.domain.tally import (
-    NOTHING,
-    Counts,
-    Delta,
-    VillageKey,
-    added,
-    counts_of,
-    project,
-    sums,
-)
+from services.projections.domain.tally import Delta, added, counts_of, project, sums
+from shared.counts import NOTHING, Counts, VillageKey
 from shared.elections import PILKADA_2024, Election
 from shared.events.facts import LoggedFact
 from shared.events.records import (

@@ -6,15 +6,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from services.projections.domain.tally import (
-    NOTHING,
-    Counts,
-    VillageKey,
-    coverage,
-    project,
-    sums,
-    tps_min,
-)
+from services.projections.domain.tally import coverage, project, sums, tps_min
+from shared.counts import NOTHING, Counts, VillageKey
 from shared.elections import Election
 from shared.events.facts import LoggedFact
 from shared.events.records import LogEntry, logged_fact

@@ -13,7 +13,7 @@ import httpx
 import orjson
 from aiokafka import AIOKafkaProducer
 
-from shared.topics import VOTER_CHANGES
+from shared.topics import VOTER_CHANGES, VOTER_PERSONS
 
 OPERATOR_TOKEN: Final = "operator-token-of-the-tests"
 AUTHORIZED: Final = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
@@ -144,6 +144,14 @@ class TopicWriter:
             sent.append(await self._producer.send(VOTER_CHANGES, value, key=key, **given))
         await asyncio.gather(*sent)
 
+    async def write_persons(self, values: Iterable[bytes]) -> None:
+        """Send to `voter.persons`, keyed by the person; return when the broker has them."""
+        sent = []
+        for value in values:
+            key = bytes(orjson.loads(value).get("voter", ""), "ascii")
+            sent.append(await self._producer.send(VOTER_PERSONS, value, key=key))
+        await asyncio.gather(*sent)
+
 
 def village_of(value: bytes) -> str:
     try:
@@ -153,11 +161,15 @@ def village_of(value: bytes) -> str:
 
 
 async def streamed(
-    notifier: NotifierProcess, last: int, after: int | None = None, **headers: str
+    notifier: NotifierProcess,
+    last: int,
+    after: int | None = None,
+    feed: str = "",
+    **headers: str,
 ) -> list[dict[str, Any]]:
-    """The changes that a plain SSE client reads, up to sequence `last`."""
+    """The changes that a plain SSE client reads of a feed, up to sequence `last`."""
     query = {} if after is None else {"after": after}
-    url = f"/v1/elections/{ELECTION}/stream"
+    url = f"/v1/elections/{ELECTION}{feed}/stream"
     received: list[dict[str, Any]] = []
     async with (
         asyncio.timeout(WAIT_S),

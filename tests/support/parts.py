@@ -20,7 +20,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.stack import Stack
-from shared.topics import POPULATION_EVENTS, VOTER_CHANGES, ensure_topics
+from shared.topics import TOPICS, ensure_topics
 
 CHECKOUT: Final = Path(__file__).parents[2]
 TEMPLATE: Final = "cacah_template"
@@ -119,7 +119,7 @@ def fresh_topics(parts: Parts) -> None:
 
 
 async def _fresh_topics(bootstrap: str) -> None:
-    ours = {POPULATION_EVENTS, VOTER_CHANGES}
+    ours = set(TOPICS)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()

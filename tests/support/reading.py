@@ -13,10 +13,7 @@ import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from shared.topics import POPULATION_EVENTS, VOTER_CHANGES
-
 ELECTION: Final = "/v1/elections/pilkada-2024"
-TOPICS: Final = (POPULATION_EVENTS, VOTER_CHANGES)
 WITHIN_S: Final = 60.0
 
 # Kafka's indexes: numbers alone, in large files that are mostly empty.

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from shared.topics import TOPICS
 from tests.support.driving import NAME_MARK
 from tests.support.histories import Event
-from tests.support.reading import TOPICS, read_files, read_log, read_tables, read_topic
+from tests.support.reading import read_files, read_log, read_tables, read_topic
 from tests.support.system import System
 
 NIK_DIGITS: Final = 16

@@ -317,8 +317,8 @@ class Regions:
 
 
 def is_within(code: str, area: str) -> bool:
-    """Say whether a village lies in an area: the area's segments begin its code."""
-    return code == area or code.startswith(area + ".")
+    """Say whether a village lies in an area, whose segments begin its code; ID is the country."""
+    return area == "ID" or code == area or code.startswith(area + ".")
 
 
 def district_of(village: str) -> str:

@@ -4,17 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from services.notifier.domain.changes import (
-    NOTHING,
-    Counts,
     Flaw,
     Head,
     Mended,
     Numbered,
     Told,
-    VillageKey,
     VillageRecord,
     number,
 )
+from shared.counts import NOTHING, Counts, VillageKey
 
 ELECTION = "pilkada-2024"
 SIULAK = VillageKey(ELECTION, "15.01.09.2001")
@@ -135,4 +133,14 @@ def test_each_election_has_its_own_sequence() -> None:
     assert [(c.key.election, c.sequence) for c in result.changes] == [
         (ELECTION, 5),
         ("pilgub-2024", 1),
+    ]
+
+
+def test_every_flaw_of_a_batch_is_noticed_and_one_lost_revision_is_one() -> None:
+    result = numbered(
+        a_record(2, NOTHING, residents(3)), a_record(3, residents(5), residents(6)), told=Told()
+    )
+    assert result.mended == [
+        Mended(Flaw.REVISIONS_LOST, SIULAK, held_revision=0, revision=2),
+        Mended(Flaw.BEFORE_DIFFERS, SIULAK, held_revision=2, revision=3),
     ]

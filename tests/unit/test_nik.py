@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.registry.domain.nik import agrees, fault_of, is_told_in
+from services.registry.domain.nik import agrees, fault_of, is_told_in, sex_of, struck_out
 from shared.events.facts import Sex
 
 
@@ -73,3 +73,54 @@ def test_a_nik_in_a_text_is_found_when_it_stands_alone() -> None:
     assert is_told_in("salah NIK 1501012711079999, mestinya lain")
     assert not is_told_in("SKPWNI/1501/27112007/9999")
     assert not is_told_in("a1501012711079999f")
+
+
+@pytest.mark.parametrize(
+    ("text", "struck"),
+    [
+        ("NIK 1501012711079999.", "NIK ****************."),
+        ("x15010127110799991y", "x*****************y"),
+        ("150101271107999", "150101271107999"),
+        ("1501012711079999 1501012711079998", "**************** ****************"),
+        ("", ""),
+    ],
+)
+def test_whatever_could_hold_a_nik_is_struck_out(text: str, struck: str) -> None:
+    assert struck_out(text) == struck
+
+
+@pytest.mark.parametrize(
+    ("day", "sex"), [("01", Sex.MALE), ("31", Sex.MALE), ("41", Sex.FEMALE), ("71", Sex.FEMALE)]
+)
+def test_the_day_of_birth_tells_the_sex(day: str, sex: Sex) -> None:
+    assert sex_of(f"150101{day}01079999") is sex
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_each_month_has_its_days(month: int) -> None:
+    last = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
+    assert fault_of(f"150101{last:02}{month:02}089999") is None
+    assert fault_of(f"150101{last + 40:02}{month:02}089999") is None
+    assert fault_of(f"150101{last + 1:02}{month:02}089999") is not None
+
+
+def test_the_serial_alone_may_not_be_zero() -> None:
+    assert fault_of("0000000101000001") is None
+    assert fault_of("1501012711070000") == "has the serial 0000, which is never given"
+    assert fault_of("1501012711079990") is None
+
+
+def test_the_day_of_a_nik_is_compared_with_its_zero() -> None:
+    assert agrees("1501010502079999", "2007-02-05", Sex.MALE)
+    assert agrees("1501014502079999", "2007-02-05", Sex.FEMALE)
+    assert not agrees("1501010502079999", "2007-05-05", Sex.MALE)
+
+
+@pytest.mark.parametrize("around", ["{}", "NIK:{}.", "({})", "a {} b 1501013211079999"])
+def test_a_nik_between_other_signs_is_found(around: str) -> None:
+    assert is_told_in(around.format("1501012711079999"))
+
+
+@pytest.mark.parametrize("text", ["11501012711079999", "1501012711079999Z", "1501013211079999"])
+def test_a_longer_number_or_one_that_is_no_nik_is_not_found(text: str) -> None:
+    assert not is_told_in(text)

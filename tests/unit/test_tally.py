@@ -9,10 +9,7 @@ from services.projections.domain.electorate import VoterClass, standing_for
 from services.projections.domain.resident import UNKNOWN, Resident, evolve
 from services.projections.domain.tally import (
     AN_EARLIER_ONE_WAITS,
-    NOTHING,
-    Counts,
     Delta,
-    VillageKey,
     added,
     counts_of,
     coverage,
@@ -24,6 +21,7 @@ from services.projections.domain.tally import (
     sums,
     tps_min,
 )
+from shared.counts import NOTHING, Counts, VillageKey
 from shared.elections import PILKADA_2024
 from shared.events.facts import LoggedFact
 from shared.events.records import logged_fact

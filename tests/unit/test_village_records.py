@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
-from services.notifier.domain.changes import NOTHING, VillageRecord
+from services.notifier.domain.changes import VillageRecord
 from services.notifier.records import TopicValue, Unreadable, read_batch, read_record
+from shared.counts import NOTHING
 from tests.support.village_records import written
 
 

@@ -9,36 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
 
-
-class Counts(NamedTuple):
-    """The tally of a village, in the order of contract section 4."""
-
-    residents: int = 0
-    eligible: int = 0
-    eligible_male: int = 0
-    eligible_female: int = 0
-    eligible_recorded: int = 0
-    eligible_unrecorded: int = 0
-    first_time: int = 0
-    first_time_unrecorded: int = 0
-    ikd_active: int = 0
-    relocating: int = 0
-    under_age: int = 0
-    tni: int = 0
-    polri: int = 0
-    rights_revoked: int = 0
-
-
-NOTHING: Final = Counts()
-
-
-class VillageKey(NamedTuple):
-    """A village in one election."""
-
-    election: str
-    village: str
+from shared.counts import NOTHING, Counts, VillageKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ class Standing:
         return self.voter_class is VoterClass.ELIGIBLE
 
 
+def votes_in(standing: Standing | None) -> str | None:
+    """The village whose voter somebody is, none if of no village."""
+    return standing.village if standing is not None and standing.is_eligible else None
+
+
 def standing_for(resident: Resident, election: Election) -> Standing | None:
     """How a resident stands in an election; none if it does not count them.
 

@@ -1,5 +1,6 @@
 """What is known of a resident: the facts in log order, and what they amount to."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, assert_never
@@ -7,6 +8,7 @@ from typing import Final, assert_never
 from shared.events.facts import (
     BiodataCorrected,
     EventRetracted,
+    Fact,
     IkdActivated,
     KtpFailed,
     KtpRecorded,
@@ -74,12 +76,17 @@ class Life:
 
 def life_of(resident: Resident) -> Life | None:
     """What the standing facts of a resident amount to; none while no registration stands."""
+    return lived(logged.fact for logged in standing(list(resident.facts)))
+
+
+def lived(facts: Iterable[Fact]) -> Life | None:
+    """As `life_of`, for facts in log order that are known to stand."""
     life: Life | None = None
-    for logged in standing(list(resident.facts)):
-        if isinstance(logged.fact, ResidentRegistered):
-            life = _born_into_the_register(logged.fact)
+    for fact in facts:
+        if isinstance(fact, ResidentRegistered):
+            life = _born_into_the_register(fact)
         elif life is not None:
-            _live_through(life, logged)
+            _live_through(life, fact)
     return life
 
 
@@ -91,8 +98,8 @@ def _born_into_the_register(fact: ResidentRegistered) -> Life:
     )
 
 
-def _live_through(life: Life, logged: LoggedFact) -> None:  # noqa: C901 - a case for each fact
-    match logged.fact:
+def _live_through(life: Life, fact: Fact) -> None:  # noqa: C901 - a case for each fact
+    match fact:
         case KtpRecorded():
             life.is_recorded = True
         case KtpFailed():
@@ -115,11 +122,11 @@ def _live_through(life: Life, logged: LoggedFact) -> None:  # noqa: C901 - a cas
         case RightsRestored(effective_date):
             life.revocations.append((effective_date, False))
         case BiodataCorrected():
-            life.biodata = _corrected(life.biodata, logged.fact)
+            life.biodata = _corrected(life.biodata, fact)
         case ResidentRegistered() | EventRetracted():
             pass
         case _:
-            assert_never(logged.fact)
+            assert_never(fact)
 
 
 def _corrected(biodata: Biodata, fact: BiodataCorrected) -> Biodata:

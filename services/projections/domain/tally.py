@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from services.projections.domain.electorate import Standing, VoterClass, standing_of
 from services.projections.domain.resident import UNKNOWN, Resident, evolve, life_of
 from shared.calendar import office_date
+from shared.counts import NOTHING, Counts, VillageKey
 from shared.elections import Election
 from shared.events.facts import LoggedFact, Sex
 
@@ -20,29 +21,7 @@ TPS_MAX_VOTERS: Final = 600
 AN_EARLIER_ONE_WAITS: Final = "an earlier event of the resident is parked"
 
 # What a rule raises when it meets a value that no rule foresaw, such as a year after 9999.
-_INAPPLICABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-class Counts(NamedTuple):
-    """The counts of contract section 4, in its order; the columns of every table of tallies."""
-
-    residents: int = 0
-    eligible: int = 0
-    eligible_male: int = 0
-    eligible_female: int = 0
-    eligible_recorded: int = 0
-    eligible_unrecorded: int = 0
-    first_time: int = 0
-    first_time_unrecorded: int = 0
-    ikd_active: int = 0
-    relocating: int = 0
-    under_age: int = 0
-    tni: int = 0
-    polri: int = 0
-    rights_revoked: int = 0
-
-
-NOTHING: Final = Counts()
+INAPPLICABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def added(a: Counts, b: Counts) -> Counts:
@@ -117,13 +96,6 @@ def _counts(
         polri=int(voter_class is VoterClass.POLRI),
         rights_revoked=int(voter_class is VoterClass.RIGHTS_REVOKED),
     )
-
-
-class VillageKey(NamedTuple):
-    """A tally's key, in the order in which tallies are locked."""
-
-    election: str
-    village: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +182,7 @@ def project(
             continue
         try:
             _apply(projected, person, logged, elections)
-        except _INAPPLICABLE as error:
+        except INAPPLICABLE as error:
             person.is_blocked = True
             projected.unapplied.append(Unapplied(logged, type(error).__name__))
     return projected
