@@ -3,8 +3,12 @@
 import re
 from calendar import monthrange
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
+
+# As many days of birth as live people have; folding a regency asks for each many times.
+REMEMBERED_DAYS: Final = 65_536
 
 OFFICE_ZONE: Final = ZoneInfo("Asia/Jakarta")
 
@@ -16,6 +20,7 @@ def office_date(moment: datetime) -> date:
     return moment.astimezone(OFFICE_ZONE).date()
 
 
+@lru_cache(REMEMBERED_DAYS)
 def anniversary(born: date, years: int) -> date:
     """The day on which a person born on `born` completes `years` years.
 
@@ -28,6 +33,7 @@ def anniversary(born: date, years: int) -> date:
     return date(year, born.month, born.day)
 
 
+@lru_cache(REMEMBERED_DAYS)
 def latest_day(written: str) -> date:
     """The last day that a written date can mean: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
 
