@@ -11,7 +11,7 @@ ifneq ($(RESIDENTS),)
 export RESIDENTS
 endif
 
-.PHONY: setup up down demo test check bench
+.PHONY: setup up down demo test check bench mutants
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -47,3 +47,6 @@ check: setup
 
 bench: setup
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+mutants: setup
+	@nice -n 19 $(VENV)/bin/python -m tests.mutants $(ARGS)

@@ -9,6 +9,7 @@ from services.projections.domain.arrivals import (
     Arrival,
     Place,
     Sifted,
+    Stray,
     sift,
 )
 from shared.events.records import read_record, write_event, write_published
@@ -94,3 +95,27 @@ def test_an_event_that_postgresql_would_not_take_is_a_hole() -> None:
     numbered = event(4, 0).replace(b'"e-4"', b"4")
     assert sifted(numbered).hole == 4
     assert sifted(event(4, 0).replace(b"e-4", b"e\\u00004")).hole == 4
+
+
+def test_news_and_strays_are_given_back_as_they_came() -> None:
+    news, stray = event(4, 0), event(5, 4, UUID(int=PARTITION + 1))
+    found = sifted(news, stray)
+    assert [item.value for item in found.news] == [news]
+    assert found.strays == [Stray(Arrival(1, stray, read_record(stray)), OTHER_PARTITION)]
+
+
+def test_an_unreadable_record_may_be_of_the_logs_last_position_and_of_none_beyond() -> None:
+    last, beyond = (write_event(entry("alien.landed", at, MINE), 4) for at in (LAST, LAST + 1))
+    assert sifted(last).hole == LAST
+    found = sifted(beyond)
+    assert ([stray.why for stray in found.strays], found.hole) == ([NOT_OF_THE_LOG], None)
+
+
+def test_an_unreadable_record_of_no_place_in_the_log_is_no_hole() -> None:
+    found = sifted(write_event(entry("alien.landed", 0, MINE), 0))
+    assert (found.hole, found.repeats, found.strays) == (None, 1, [])
+
+
+def test_everything_may_be_published_up_to_the_partitions_last_event() -> None:
+    found = sifted(event(4, 0), write_published(4, 4))
+    assert (found.mark, found.strays, found.hole) == (4, [], None)
