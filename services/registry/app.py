@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from services.registry.api import router, send_events
 from services.registry.appending import Appender
+from services.registry.ledger import Ledger
 from services.registry.log import APPENDER_SETTINGS
 from services.registry.relay import CHANNEL, Relay
 from services.registry.settings import RegistrySettings
@@ -29,7 +30,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     appending = create_engine(settings.database_url, 2, APPENDER_SETTINGS)
     appended = asyncio.Event()
     vault = Vault(settings.master_key())
-    appender = Appender(appending, vault, appended.set)
+    appender = Appender(appending, Ledger(vault), appended.set)
     relay = Relay(engine, settings.database_url, settings.kafka_bootstrap)
 
     async def readiness() -> Mapping[str, bool]:

@@ -8,34 +8,18 @@ so and sends again; its events are then duplicates, or new, but never both.
 import asyncio
 import logging
 from collections import Counter as Counted
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID, uuid4
 
 import asyncpg
-import orjson
 from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.registry import log
-from services.registry.domain.decide import Circumstances
-from services.registry.domain.deciding import (
-    Answer,
-    Kept,
-    Key,
-    Minutes,
-    Received,
-    Waiting,
-    World,
-    decide_all,
-)
-from services.registry.domain.submissions import Arrival, WellFormed, arrive
-from services.registry.vault import Vault
-from shared.events.facts import EventRetracted, ResidentRegistered
-from shared.regions import village_codes
+from services.registry.domain.deciding import Answer, Received
+from services.registry.domain.submissions import Arrival
+from services.registry.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +70,8 @@ class Appender:
     """Gathers submissions and appends them; `on_append` is called after each commit."""
 
     engine: AsyncEngine
-    vault: Vault
+    ledger: Ledger
     on_append: Callable[[], None]
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _requests: list[_Request] = field(default_factory=list)
     _waiting: int = 0
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,7 +83,9 @@ class Appender:
         """
         if self._waiting + len(arrivals) > MAX_WAITING:
             raise TooMuchWaitingError
-        received = [Received(one, self.vault.fingerprint(one.content), sender) for one in arrivals]
+        received = [
+            Received(one, self.ledger.vault.fingerprint(one.content), sender) for one in arrivals
+        ]
         request = _Request(received, asyncio.get_running_loop().create_future())
         self._requests.append(request)
         self._waiting += len(received)
@@ -149,7 +134,7 @@ class Appender:
         received = [one for request in gathered for one in request.received]
         with TRANSACTION_SECONDS.time():
             async with self.engine.begin() as connection:
-                minutes = await self._decide(connection, received)
+                minutes = await self.ledger.take(connection, received)
         GATHERED.observe(len(received))
         self.on_append()
         for outcome, count in Counted(answer.outcome for answer in minutes.answers).items():
@@ -160,116 +145,7 @@ class Appender:
             if not request.answers.done():
                 request.answers.set_result(mine)
 
-    async def _decide(self, connection: AsyncConnection, received: list[Received]) -> Minutes:
-        head = await log.hold_head(connection)
-        # The head's time never goes back, so that recorded_at rises with the position.
-        now = max(self.clock(), head.recorded_at)
-        world, keys = await self._read_world(connection, received, head)
-        minutes = decide_all(received, world, Circumstances(now, village_codes()), _identities())
-        await self._write(connection, minutes, keys, now)
-        await log.move_head(connection, log.Head(world.position, world.arrival, now))
-        await log.note_contact(connection, _sequences(received), now)
-        return minutes
-
-    async def _read_world(
-        self, connection: AsyncConnection, received: list[Received], head: log.Head
-    ) -> tuple[World, dict[bytes, bytes]]:
-        """What the arrivals may touch, and the keys of the people concerned."""
-        claims = await log.read_claims(connection, _keys_named(received))
-        subjects = list(
-            {s for one in received if (s := _subject(one.arrived)) is not None}
-            | {claim.subject for claim in claims.values() if claim.subject is not None}
-        )
-        world = World(head.position, head.arrival, claims)
-        world.residents = await log.read_residents(connection, subjects)
-        wrapped = await log.read_wrapped_keys(connection, subjects)
-        keys = {
-            subject: self.vault.unwrap(key, subject)
-            for subject, key in wrapped.items()
-            if key is not None
-        }
-        for row in await log.read_parked(connection, subjects):
-            world.claims[row.key] = row.claim
-            self._remember(world, row, keys)
-        return world, keys
-
-    def _remember(self, world: World, row: log.ParkedRow, keys: dict[bytes, bytes]) -> None:
-        subject = row.claim.subject
-        if subject is None or subject not in keys:
-            return
-        event = orjson.loads(self.vault.open(row.content, keys[subject]))
-        arrived = arrive(event, True, self.vault.subject_of)
-        assert isinstance(arrived, Arrival)
-        assert isinstance(arrived.checked, WellFormed)
-        world.parked.setdefault(subject, []).append(Waiting(row.key, arrived.checked))
-
-    async def _write(
-        self,
-        connection: AsyncConnection,
-        minutes: Minutes,
-        keys: dict[bytes, bytes],
-        now: datetime,
-    ) -> None:
-        fresh: dict[bytes, bytes] = {}
-        sealed = [log.SealedKept(kept, self._seal(kept, keys, fresh)) for kept in minutes.kept]
-        if fresh:
-            await log.keep_keys(connection, fresh)
-        if minutes.entries:
-            await log.append_log(connection, minutes.entries)
-        if registered := _registered(minutes):
-            await log.keep_residents(connection, registered)
-        if sealed:
-            await log.keep_submissions(connection, sealed, now)
-        if minutes.moved:
-            await log.move_parked(connection, minutes.moved)
-
-    def _seal(self, kept: Kept, keys: dict[bytes, bytes], fresh: dict[bytes, bytes]) -> bytes:
-        """Seal a submission with its person's key, made on first sight."""
-        subject = kept.fate.subject
-        if subject is not None and subject not in keys:
-            keys[subject] = self.vault.new_key()
-            fresh[subject] = self.vault.wrap(keys[subject], subject)
-        return self.vault.seal(kept.received.arrived.content, keys[subject] if subject else None)
-
 
 def _fail(request: _Request, error: Exception) -> None:
     if not request.answers.done():
         request.answers.set_exception(error)
-
-
-def _identities() -> Iterator[UUID]:
-    while True:
-        yield uuid4()
-
-
-def _subject(arrived: Arrival) -> bytes | None:
-    return arrived.checked.subject if isinstance(arrived.checked, WellFormed) else None
-
-
-def _keys_named(received: list[Received]) -> set[Key]:
-    """The sources and ids that arrivals bear or retract."""
-    named = {(one.arrived.source, one.arrived.id) for one in received}
-    for one in received:
-        checked = one.arrived.checked
-        if isinstance(checked, WellFormed) and isinstance(checked.fact, EventRetracted):
-            named.add((checked.fact.source, checked.fact.id))
-    return named
-
-
-def _registered(minutes: Minutes) -> list[tuple[UUID, bytes]]:
-    return [
-        (entry.logged.resident_id, entry.submitted.subject)
-        for entry in minutes.entries
-        if isinstance(entry.logged.fact, ResidentRegistered) and entry.submitted.subject
-    ]
-
-
-def _sequences(received: list[Received]) -> dict[str, set[int]]:
-    """The numbers that arrived from each source whose sender may speak for it."""
-    found: dict[str, set[int]] = {}
-    for one in received:
-        if one.arrived.claims:
-            numbers = found.setdefault(one.arrived.source, set())
-            if one.arrived.station_seq is not None:
-                numbers.add(one.arrived.station_seq)
-    return found

@@ -32,9 +32,12 @@ APPENDER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "30s",
 }
 
-_HOLD_HEAD = text("SELECT position, arrival, recorded_at FROM registry.head FOR UPDATE")
+_HOLD_HEAD = text(
+    "SELECT position, arrival, recorded_at, accepted_at FROM registry.head FOR UPDATE"
+)
 _MOVE_HEAD = text(
-    "UPDATE registry.head SET position = :position, arrival = :arrival, recorded_at = :recorded_at"
+    "UPDATE registry.head SET position = :position, arrival = :arrival,"
+    " recorded_at = :recorded_at, accepted_at = :accepted_at"
 )
 _LOG_COLUMNS = (
     "l.position, l.recorded_at, l.type, l.version, l.time, l.source, l.event_id, l.resident_id,"
@@ -55,6 +58,14 @@ _PARKED = text(
     " FROM registry.submissions s"
     " WHERE s.outcome = 'parked' AND s.subject = ANY(CAST(:subjects AS bytea[]))"
     " ORDER BY s.arrival"
+)
+# The constants are those of the partial index submissions_ahead.
+_OVERTAKEN = text(
+    "SELECT DISTINCT s.subject FROM registry.submissions s"
+    " JOIN registry.residents r ON r.subject = s.subject"
+    " JOIN registry.log l ON l.resident_id = r.resident_id"
+    " WHERE s.outcome = 'parked' AND 'clock-ahead' = ANY(s.warnings)"
+    " AND l.type = 'id.dukcapil.resident.died'"
 )
 _HISTORIES = text(
     f"SELECT r.subject, {_LOG_COLUMNS}"  # noqa: S608 - constants
@@ -97,11 +108,12 @@ LOG_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last position and arrival given, and when."""
+    """The last position and arrival given, and when; `accepted_at` is when the log last grew."""
 
     position: int
     arrival: int
     recorded_at: datetime
+    accepted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,7 @@ async def move_head(connection: AsyncConnection, head: Head) -> None:
             "position": head.position,
             "arrival": head.arrival,
             "recorded_at": head.recorded_at,
+            "accepted_at": head.accepted_at,
         },
     )
 
@@ -211,6 +224,12 @@ async def read_parked(connection: AsyncConnection, subjects: list[bytes]) -> lis
         ParkedRow((row.s_source, row.s_id), _claim(row, None), row.content, row.received_at)
         for row in rows
     ]
+
+
+async def read_overtaken(connection: AsyncConnection) -> set[bytes]:
+    """The subjects of whom something parked may be refused by now because a day has passed: its
+    clock ran ahead, and a death of its resident is in the log."""
+    return set((await connection.execute(_OVERTAKEN)).scalars())
 
 
 async def read_wrapped_keys(

@@ -6,6 +6,7 @@ import gzip
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -18,12 +19,13 @@ from pydantic import SecretStr
 
 from services.registry.app import create_app
 from services.registry.domain.submissions import MAX_EVENT_BYTES
+from services.registry.ledger import Ledger
 from services.registry.settings import RegistrySettings
 from services.registry.vault import Vault
 from shared.access import Role
 from shared.events.records import EventRecord, PublishedRecord, read_record
 from shared.topics import PARTITIONS, POPULATION_EVENTS
-from tests.support.builders import NIK, SOURCE, activated, recorded, registered
+from tests.support.builders import NIK, SOURCE, activated, died, recorded, registered
 from tests.support.parts import Parts, cloned_database, fresh_topics
 
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
@@ -219,6 +221,21 @@ async def test_what_waited_is_accepted_in_a_later_request_and_by_another_process
         "parked",
         3,
     )
+
+
+async def test_a_day_later_somebody_elses_event_has_what_waits_refused(registry: Registry) -> None:
+    moment = datetime(2024, 6, 1, 5, tzinfo=UTC)
+    vault = Vault(MASTER_KEY)
+    registry.app.state.appender.ledger = Ledger(vault, lambda: moment)  # type: ignore[attr-defined]
+    waits = activated(time="2024-06-09T09:00:00+07:00")
+    outcomes = await send(registry, registered(), waits, died(on="2024-06-01"))
+    assert [result["outcome"] for result in outcomes] == ["accepted", "parked", "accepted"]
+    moment += timedelta(days=1)
+    refused, before = await send(registry, registered(), waits)
+    assert (refused["outcome"], before.get("problem")) == ("rejected", None)
+    _, after = await send(registry, registered(niks(2)[1]), waits)
+    assert (after["outcome"], after["first_outcome"]) == ("duplicate", "parked")
+    assert after["problem"]["type"].endswith("/deceased")
 
 
 async def test_refused_submissions_are_kept_with_their_problem(

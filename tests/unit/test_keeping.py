@@ -1,13 +1,13 @@
 """Given what came before, when something comes, then the registry keeps it as these minutes say."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from services.registry.domain.decide import Circumstances
+from services.registry.domain.decide import Circumstances, may_move_by_time
 from services.registry.domain.deciding import (
     Answer,
     Claim,
@@ -16,6 +16,7 @@ from services.registry.domain.deciding import (
     Received,
     World,
     decide_all,
+    try_again,
 )
 from services.registry.domain.submissions import Arrival, WellFormed, arrive
 from shared.problems import Problem, ProblemType
@@ -24,6 +25,7 @@ from tests.support.builders import (
     NIK,
     SOURCE,
     activated,
+    died,
     event,
     recorded,
     registered,
@@ -33,6 +35,7 @@ from tests.support.builders import (
 
 NOW = datetime(2024, 6, 1, 5, tzinfo=UTC)
 SOMEBODY = UUID(int=1)
+OTHER = "1501012711070002"
 
 
 def subject_of(nik: str) -> bytes:
@@ -45,10 +48,10 @@ def received(sent: Any, allowed: bool = True, sender: str = "KRC-01") -> Receive
     return Received(arrived, b"print of " + arrived.content, sender)
 
 
-def take(world: World, *sent: Any, allowed: bool = True) -> Minutes:
+def take(world: World, *sent: Any, allowed: bool = True, now: datetime = NOW) -> Minutes:
     people = iter([SOMEBODY, UUID(int=2)])
     all_received = [received(one, allowed) for one in sent]
-    return decide_all(all_received, world, Circumstances(NOW, village_codes()), people)
+    return decide_all(all_received, world, Circumstances(now, village_codes()), people)
 
 
 def a_world() -> World:
@@ -251,6 +254,60 @@ def test_among_the_waiting_the_first_that_can_goes_first() -> None:
     take(world, activated(id="a"), relocated() | {"id": "b"}, recorded(id="c"))
     minutes = take(world, registered(id="d"))
     assert [entry.logged.id for entry in minutes.entries] == ["d", "b", "c", "a"]
+
+
+TOMORROW = NOW + timedelta(days=1)
+
+
+def a_world_where_somebody_died_today_and_an_activation_waits() -> World:
+    world = a_world()
+    ahead = activated(id="waits", time=(NOW + timedelta(days=9)).isoformat())
+    answers = take(world, registered(), died(on="2024-06-01"), ahead).answers
+    assert [answer.outcome for answer in answers] == ["accepted", "accepted", "parked"]
+    return world
+
+
+def test_a_day_later_whatever_is_accepted_has_what_waits_refused() -> None:
+    world = a_world_where_somebody_died_today_and_an_activation_waits()
+    minutes = take(world, registered(OTHER), registered(OTHER), now=TOMORROW)
+    assert minutes.moved == [world.claims[(SOURCE, "waits")]]
+    (moved,) = minutes.moved
+    assert moved.problem is not None
+    assert (moved.outcome, moved.problem.type) == (Outcome.REJECTED, ProblemType.DECEASED)
+    assert world.parked[subject_of(NIK)] == []
+
+
+def test_where_nothing_is_accepted_nothing_that_waits_is_tried() -> None:
+    world = a_world_where_somebody_died_today_and_an_activation_waits()
+    refused = registered(OTHER, village="99.99.99.9999")
+    assert take(world, refused, recorded(OTHER), now=TOMORROW).moved == []
+    assert world.claims[(SOURCE, "waits")].outcome is Outcome.PARKED
+
+
+def test_all_that_waits_is_tried_again_on_request_in_order_of_arrival() -> None:
+    world = a_world()
+    take(world, activated(id="a"), activated(OTHER, id="b"), recorded(OTHER, id="c"))
+    take(world, recorded(id="d"))
+    beyond = a_world()
+    take(beyond, registered(id="e"), registered(OTHER, id="f"))
+    world.residents |= beyond.residents
+    minutes = try_again(world, Circumstances(NOW, village_codes()), iter([]))
+    assert [entry.logged.id for entry in minutes.entries] == ["c", "b", "d", "a"]
+    assert [claim.arrival for claim in minutes.moved] == [73, 72, 74, 71]
+
+
+@pytest.mark.parametrize(
+    ("tried_at", "now", "may"),
+    [
+        ("2024-06-01T00:00:00+07:00", "2024-06-01T23:49:59+07:00", False),
+        ("2024-06-01T00:00:00+07:00", "2024-06-01T23:50:00+07:00", True),
+        ("2024-05-31T23:59:59+07:00", "2024-06-01T00:00:00+07:00", True),
+        ("2024-05-31T17:00:00+00:00", "2024-06-01T00:00:00+00:00", False),
+    ],
+)
+def test_by_time_alone_things_move_with_the_offices_day(tried_at: str, now: str, may: bool) -> None:
+    moments = map(datetime.fromisoformat, (tried_at, now))
+    assert may_move_by_time(*moments) is may
 
 
 def test_content_not_spelling_decides_whether_it_is_the_same() -> None:

@@ -112,6 +112,18 @@ def clock_is_ahead(submitted: WellFormed, now: datetime) -> bool:
     return submitted.happened_at - now > CLOCK_TOLERANCE
 
 
+def may_move_by_time(tried_at: datetime, now: datetime) -> bool:
+    """Whether anything that is parked may move though nothing of its resident was accepted.
+
+    `tried_at` is when all that was parked then was last tried. The verdicts on what is parked
+    know of time in one way: as the office's day of the trusted time, against the day of death.
+    That day is fixed, save while the clock of an event runs ahead: then it is today, and once
+    the clock does so no more, that of a time up to the tolerance from now. All of these are one
+    day as long as `tried_at` and that time are on the same day.
+    """
+    return office_date(tried_at) != office_date(now + CLOCK_TOLERANCE)
+
+
 def _in_the_future(fact: Fact, today: date) -> Problem | None:
     day: date | None
     match fact:

@@ -7,6 +7,7 @@ what the `Minutes` say. Nothing here waits, reads or writes; identities are give
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from uuid import UUID
 
 from services.registry.domain.decide import (
@@ -141,6 +142,13 @@ def decide_all(
     return session.minutes
 
 
+def try_again(world: World, circumstances: Circumstances, identities: Iterator[UUID]) -> Minutes:
+    """Try all that is parked in a world as if sent now, in order of arrival, until none moves."""
+    session = _Session(world, circumstances, identities, Minutes(), world.arrival)
+    session.try_all()
+    return session.minutes
+
+
 @dataclass(slots=True)
 class _Session:
     world: World
@@ -148,6 +156,7 @@ class _Session:
     identities: Iterator[UUID]
     minutes: Minutes
     before: int
+    all_tried: bool = False
 
     def take(self, received: Received) -> Answer:
         arrived = received.arrived
@@ -241,18 +250,46 @@ class _Session:
         return self.world.parked.setdefault(subject, [])
 
     def _try_parked(self, subject: bytes | None) -> None:
-        """Try what is parked again, from the first, until none moves.
+        """Try what is parked again after an event of this subject was accepted.
 
-        An event waits for its own resident alone, so only those of the subject just touched can
-        move; among these the order is that of arrival, as among all.
+        At the first acceptance of a moment, all: time alone may have moved some. After that,
+        only those of the subject just touched, since an event waits for its own resident alone.
         """
+        if self.all_tried:
+            self._try_those_of(subject)
+        else:
+            self.try_all()
+
+    def try_all(self) -> None:
+        """Try all that is parked, in order of arrival, from the first, until none moves.
+
+        One that is accepted can move those of its own resident alone, so going back to the
+        first of these is going back to the first of all.
+        """
+        self.all_tried = True
+        for waiting in sorted(chain.from_iterable(self.world.parked.values()), key=self._arrival):
+            moved_since = self.world.claims[waiting.key].outcome is not Outcome.PARKED
+            if moved_since or not self._retry(waiting):
+                continue
+            self._waiting(waiting.submitted.subject).remove(waiting)
+            if self._is_accepted(waiting):
+                self._try_those_of(waiting.submitted.subject, self._arrival(waiting))
+
+    def _is_accepted(self, waiting: Waiting) -> bool:
+        return self.world.claims[waiting.key].outcome is Outcome.ACCEPTED
+
+    def _arrival(self, waiting: Waiting) -> int:
+        return self.world.claims[waiting.key].arrival
+
+    def _try_those_of(self, subject: bytes | None, before: int | None = None) -> None:
+        """Try those of a subject, or those that arrived before a number, until none moves."""
         waiting = self._waiting(subject)
         tried = 0
-        while tried < len(waiting):
+        while tried < len(waiting) and (before is None or self._arrival(waiting[tried]) < before):
             if not self._retry(waiting[tried]):
                 tried += 1
                 continue
-            accepted = self.world.claims[waiting[tried].key].outcome is Outcome.ACCEPTED
+            accepted = self._is_accepted(waiting[tried])
             del waiting[tried]
             tried = 0 if accepted else tried
 

@@ -1,0 +1,187 @@
+"""One transaction on the log: its head is held, what the rules need is read, what they say written.
+
+Everything that adds to the log or moves what is parked goes through here, one at a time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.registry import log
+from services.registry.domain.decide import Circumstances, may_move_by_time
+from services.registry.domain.deciding import (
+    Claim,
+    Kept,
+    Key,
+    Minutes,
+    Received,
+    Waiting,
+    World,
+    decide_all,
+    try_again,
+)
+from services.registry.domain.submissions import Arrival, WellFormed, arrive
+from services.registry.vault import Vault
+from shared.events.facts import EventRetracted, ResidentRegistered
+from shared.regions import village_codes
+
+
+@dataclass(slots=True)
+class _Opened:
+    """The log as a transaction holds it: its head, the moment, what may be touched, and the keys
+    of the people concerned by their subjects."""
+
+    head: log.Head
+    now: datetime
+    world: World
+    keys: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Decides and writes within the caller's transaction."""
+
+    vault: Vault
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    async def take(self, connection: AsyncConnection, received: Sequence[Received]) -> Minutes:
+        """Decide what was received, and write what becomes of it."""
+        head, now = await self._hold(connection)
+        claims = await log.read_claims(connection, _keys_named(received))
+        subjects = _subjects(received, claims)
+        if may_move_by_time(head.accepted_at, now):
+            subjects |= await log.read_overtaken(connection)
+        opened = await self._open(connection, head, now, claims, subjects)
+        minutes = decide_all(received, opened.world, _circumstances(now), _identities())
+        await self._write(connection, opened, minutes)
+        await log.note_contact(connection, _sequences(received), now)
+        return minutes
+
+    async def try_again(self, connection: AsyncConnection, subjects: Iterable[bytes]) -> Minutes:
+        """Try all that is parked of these subjects as if sent now, and write what moved."""
+        head, now = await self._hold(connection)
+        opened = await self._open(connection, head, now, {}, set(subjects))
+        minutes = try_again(opened.world, _circumstances(now), _identities())
+        await self._write(connection, opened, minutes)
+        return minutes
+
+    async def _hold(self, connection: AsyncConnection) -> tuple[log.Head, datetime]:
+        """The head and the moment; it never goes back, so that recorded_at rises with position."""
+        head = await log.hold_head(connection)
+        return head, max(self.clock(), head.recorded_at)
+
+    async def _open(
+        self,
+        connection: AsyncConnection,
+        head: log.Head,
+        now: datetime,
+        claims: dict[Key, Claim],
+        subjects: set[bytes],
+    ) -> _Opened:
+        wanted = list(subjects)
+        world = World(head.position, head.arrival, claims)
+        world.residents = await log.read_residents(connection, wanted)
+        keys = await self._keys(connection, wanted)
+        for row in await log.read_parked(connection, wanted):
+            world.claims[row.key] = row.claim
+            self._remember(world, row, keys)
+        return _Opened(head, now, world, keys)
+
+    async def _keys(self, connection: AsyncConnection, subjects: list[bytes]) -> dict[bytes, bytes]:
+        wrapped = await log.read_wrapped_keys(connection, subjects)
+        return {
+            subject: self.vault.unwrap(key, subject)
+            for subject, key in wrapped.items()
+            if key is not None
+        }
+
+    def _remember(self, world: World, row: log.ParkedRow, keys: dict[bytes, bytes]) -> None:
+        subject = row.claim.subject
+        if subject is None or subject not in keys:
+            return
+        event = orjson.loads(self.vault.open(row.content, keys[subject]))
+        arrived = arrive(event, True, self.vault.subject_of)
+        assert isinstance(arrived, Arrival)
+        assert isinstance(arrived.checked, WellFormed)
+        world.parked.setdefault(subject, []).append(Waiting(row.key, arrived.checked))
+
+    async def _write(self, connection: AsyncConnection, opened: _Opened, minutes: Minutes) -> None:
+        fresh: dict[bytes, bytes] = {}
+        sealed = [
+            log.SealedKept(kept, self._seal(kept, opened.keys, fresh)) for kept in minutes.kept
+        ]
+        if fresh:
+            await log.keep_keys(connection, fresh)
+        if minutes.entries:
+            await log.append_log(connection, minutes.entries)
+        if registered := _registered(minutes):
+            await log.keep_residents(connection, registered)
+        if sealed:
+            await log.keep_submissions(connection, sealed, opened.now)
+        if minutes.moved:
+            await log.move_parked(connection, minutes.moved)
+        accepted_at = opened.now if minutes.entries else opened.head.accepted_at
+        world = opened.world
+        await log.move_head(
+            connection, log.Head(world.position, world.arrival, opened.now, accepted_at)
+        )
+
+    def _seal(self, kept: Kept, keys: dict[bytes, bytes], fresh: dict[bytes, bytes]) -> bytes:
+        """Seal a submission with its person's key, made on first sight."""
+        subject = kept.fate.subject
+        if subject is not None and subject not in keys:
+            keys[subject] = self.vault.new_key()
+            fresh[subject] = self.vault.wrap(keys[subject], subject)
+        return self.vault.seal(kept.received.arrived.content, keys[subject] if subject else None)
+
+
+def _identities() -> Iterator[UUID]:
+    while True:
+        yield uuid4()
+
+
+def _circumstances(now: datetime) -> Circumstances:
+    return Circumstances(now, village_codes())
+
+
+def _subjects(received: Sequence[Received], claims: dict[Key, Claim]) -> set[bytes]:
+    """Whom the arrivals, and what they retract, may concern."""
+    found = {claim.subject for claim in claims.values() if claim.subject is not None}
+    for one in received:
+        checked = one.arrived.checked
+        if isinstance(checked, WellFormed) and checked.subject is not None:
+            found.add(checked.subject)
+    return found
+
+
+def _keys_named(received: Sequence[Received]) -> set[Key]:
+    """The sources and ids that arrivals bear or retract."""
+    named = {(one.arrived.source, one.arrived.id) for one in received}
+    for one in received:
+        checked = one.arrived.checked
+        if isinstance(checked, WellFormed) and isinstance(checked.fact, EventRetracted):
+            named.add((checked.fact.source, checked.fact.id))
+    return named
+
+
+def _registered(minutes: Minutes) -> list[tuple[UUID, bytes]]:
+    return [
+        (entry.logged.resident_id, entry.submitted.subject)
+        for entry in minutes.entries
+        if isinstance(entry.logged.fact, ResidentRegistered) and entry.submitted.subject
+    ]
+
+
+def _sequences(received: Sequence[Received]) -> dict[str, set[int]]:
+    """The numbers that arrived from each source whose sender may speak for it."""
+    found: dict[str, set[int]] = {}
+    for one in received:
+        if one.arrived.claims:
+            numbers = found.setdefault(one.arrived.source, set())
+            if one.arrived.station_seq is not None:
+                numbers.add(one.arrived.station_seq)
+    return found
