@@ -1,11 +1,35 @@
-"""The registry: what waits and may be overtaken by time."""
+"""The registry: the hash chain over its log, and what waits and may be overtaken by time."""
+
+import hashlib
+from datetime import UTC
+from typing import Any
 
 from alembic import op
+from sqlalchemy import Connection, Row, text
 
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+
+# Nothing is appended between the last link and the commit of this step.
+HOLD_HEAD = "SELECT FROM registry.head FOR UPDATE"
+
+# One link a transaction that appended: the root covers the root before and every column of every
+# entry since, up to `position`. How the bytes are made stands in shared/log_chain.py.
+CHAIN = """
+    CREATE TABLE registry.chain (
+        position bigint PRIMARY KEY,
+        root bytea NOT NULL CHECK (octet_length(root) = 32)
+    )
+"""
+
+ENTRIES_A_LINK = 5_000
+ENTRIES = text(
+    "SELECT position, recorded_at, type, version, time, source, event_id, resident_id,"
+    " data::text AS data FROM registry.log WHERE position > :after ORDER BY position LIMIT :limit"
+)
+LINK = text("INSERT INTO registry.chain (position, root) VALUES (:position, :root)")
 
 STATEMENTS = (
     # When the log last grew, and so when all that is parked was last tried again.
@@ -18,7 +42,37 @@ STATEMENTS = (
 )
 
 
+def chain_what_is_there(connection: Connection) -> None:
+    """The chain over a log of before the chain begins at its first entry, in even links."""
+    after, root = 0, bytes(32)
+    while entries := connection.execute(ENTRIES, {"after": after, "limit": ENTRIES_A_LINK}).all():
+        batch = hashlib.sha256(root)
+        for entry in entries:
+            batch.update(digest(entry))
+        after, root = entries[-1].position, batch.digest()
+        connection.execute(LINK, {"position": after, "root": root})
+
+
+def digest(entry: Row[Any]) -> bytes:
+    columns = (
+        str(entry.position),
+        entry.recorded_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        entry.type,
+        str(entry.version),
+        entry.time,
+        entry.source,
+        entry.event_id,
+        str(entry.resident_id),
+        entry.data,
+    )
+    written = [column.encode() for column in columns]
+    return hashlib.sha256(b"".join(len(w).to_bytes(4, "big") + w for w in written)).digest()
+
+
 def upgrade() -> None:
+    op.execute(HOLD_HEAD)
+    op.execute(CHAIN)
+    chain_what_is_there(op.get_bind())
     for statement in STATEMENTS:
         op.execute(statement)
 

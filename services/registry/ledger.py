@@ -117,7 +117,7 @@ class Ledger:
         if fresh:
             await log.keep_keys(connection, fresh)
         if minutes.entries:
-            await log.append_log(connection, minutes.entries)
+            await log.append_log(connection, opened.head, minutes.entries)
         if registered := _registered(minutes):
             await log.keep_residents(connection, registered)
         if sealed:

@@ -7,8 +7,10 @@ one lock that orders the log until the transaction ends.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
+import asyncpg
 import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,9 +19,11 @@ from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
 from services.registry.domain.nik import struck_out
 from services.registry.domain.resident import Resident, fold
 from shared.database import driver_of
+from shared.event_log import read_log
 from shared.events.codec import VERSION
 from shared.events.facts import LoggedFact
 from shared.events.records import LogEntry, logged_fact
+from shared.log_chain import GENESIS, extend
 from shared.problems import Problem, ProblemType
 
 # Look-ups by key must stay look-ups as the tables grow, whatever the statistics say meanwhile.
@@ -96,6 +100,12 @@ _STATIONS = text(
     " FROM unnest(received) r) AS received FROM registry.stations ORDER BY source"
 )
 
+_LAST_LINK = "SELECT position, root FROM registry.chain ORDER BY position DESC LIMIT 1"
+_LINK = "INSERT INTO registry.chain (position, root) VALUES ($1, $2)"
+
+# Entries without a link are read in pages of this size.
+LINKED_AT_ONCE: Final = 5_000
+
 SUBMISSION_COLUMNS: Final = (
     "arrival", "received_at", "sender", "source", "event_id", "content_hash", "claims",
     "outcome", "first_outcome", "problem", "warnings", "position", "subject", "content",
@@ -104,6 +114,9 @@ LOG_COLUMNS: Final = (
     "position", "recorded_at", "type", "version", "time", "source", "event_id", "resident_id",
     "data",
 )  # fmt: skip
+_LOG_ROW: Final = attrgetter(
+    "position", "recorded_at", "type", "version", "time", "source", "id", "resident_id", "data"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,27 +253,55 @@ async def read_wrapped_keys(
     return {row.subject: row.wrapped_key for row in rows}
 
 
-async def append_log(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+async def append_log(connection: AsyncConnection, head: Head, entries: Sequence[Entry]) -> None:
+    """Append what follows the head, and the link of the hash chain over it."""
     driver = await driver_of(connection)
+    written = [_log_entry(entry) for entry in entries]
     await driver.copy_records_to_table(
         "log",
         schema_name="registry",
         columns=LOG_COLUMNS,
-        records=[
-            (
-                entry.logged.position,
-                entry.logged.recorded_at,
-                entry.submitted.type,
-                VERSION,
-                entry.submitted.time,
-                entry.logged.source,
-                entry.logged.id,
-                entry.logged.resident_id,
-                entry.submitted.data,
-            )
-            for entry in entries
-        ],
+        records=map(_LOG_ROW, written),
     )
+    await _link(driver, await _root_at(connection, head.position), written)
+
+
+async def _link(
+    driver: "asyncpg.Connection[Any]", root: bytes, entries: Sequence[LogEntry]
+) -> bytes:
+    """Add a link over a batch of entries; its root."""
+    extended = extend(root, entries)
+    await driver.execute(_LINK, entries[-1].position, extended)
+    return extended
+
+
+def _log_entry(entry: Entry) -> LogEntry:
+    return LogEntry(
+        entry.logged.position,
+        entry.logged.recorded_at,
+        entry.submitted.type,
+        VERSION,
+        entry.submitted.time,
+        entry.logged.source,
+        entry.logged.id,
+        entry.logged.resident_id,
+        entry.submitted.data,
+    )
+
+
+async def _root_at(connection: AsyncConnection, position: int) -> bytes:
+    """The root of the chain at the log's last position.
+
+    The last link stands there, unless software of before the chain has appended since; what has
+    no link is then given some.
+    """
+    driver = await driver_of(connection)
+    last = await driver.fetchrow(_LAST_LINK)
+    after, root = (last["position"], last["root"]) if last else (0, GENESIS)
+    while after < position:
+        missed = await read_log(connection, after, LINKED_AT_ONCE, position)
+        after, root = missed[-1].position, await _link(driver, root, missed)
+    return root
 
 
 async def keep_submissions(
