@@ -7,7 +7,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer  # noqa: E402
 
-from cli import demo, tokens, up  # noqa: E402
+from cli import demo, parked, tokens, up  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,6 +24,7 @@ main.command("down")(up.down)
 main.command("demo")(demo.demo)
 main.command("import")(import_file)
 main.add_typer(tokens.app, name="tokens")
+main.add_typer(parked.app, name="parked")
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 class ProblemType(StrEnum):
     """Why something was refused, in the order in which the registry checks (contract 2).
 
-    The last ones are not about events: they answer the reading side.
+    `dropped` is what becomes of a parked event that an operator gives up. The last ones are not
+    about events: they answer the reading side.
     """
 
     UNAUTHORIZED = "unauthorized"
@@ -27,6 +28,7 @@ class ProblemType(StrEnum):
     ALREADY_REGISTERED = "already-registered"
     DECEASED = "deceased"
     TOO_YOUNG = "too-young"
+    DROPPED = "dropped"
     NOT_FOUND = "not-found"
     NOT_YET = "not-yet"
     UNAVAILABLE = "unavailable"
@@ -46,6 +48,7 @@ STATUS: Final[dict[ProblemType, int]] = {
     ProblemType.ALREADY_REGISTERED: 409,
     ProblemType.DECEASED: 409,
     ProblemType.TOO_YOUNG: 422,
+    ProblemType.DROPPED: 409,
     ProblemType.NOT_FOUND: 404,
     ProblemType.NOT_YET: 503,
     ProblemType.UNAVAILABLE: 503,
@@ -65,6 +68,7 @@ TITLES: Final[dict[ProblemType, str]] = {
     ProblemType.ALREADY_REGISTERED: "The resident is registered already",
     ProblemType.DECEASED: "The resident had died by then",
     ProblemType.TOO_YOUNG: "The resident was not yet 16",
+    ProblemType.DROPPED: "An operator dropped it",
     ProblemType.NOT_FOUND: "Not found",
     ProblemType.NOT_YET: "Not counted yet",
     ProblemType.UNAVAILABLE: "Not available now",

@@ -39,6 +39,11 @@ STATEMENTS = (
     CREATE INDEX submissions_ahead ON registry.submissions (subject)
         WHERE outcome = 'parked' AND 'clock-ahead' = ANY(warnings)
     """,
+    # What an operator gave up while it waited leaves this trace.
+    """
+    ALTER TABLE registry.submissions
+        ADD COLUMN dropped_at timestamptz, ADD COLUMN dropped_by text, ADD COLUMN drop_reason text
+    """,
 )
 
 

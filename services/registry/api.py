@@ -5,13 +5,12 @@ import zlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.requests import ClientDisconnect
 
 from services.registry import log
 from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
+from services.registry.bodies import MAX_BODY_BYTES, invalid, parse, read_body
 from services.registry.domain.deciding import Answer, Outcome
 from services.registry.domain.submissions import Arrival, arrive
 from services.registry.vault import Vault
@@ -26,7 +25,6 @@ router = APIRouter()
 SINGLE: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 MAX_BATCH: Final = 5_000
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_LOG_PAGE: Final = 10_000
 DEFAULT_LOG_PAGE: Final = 1_000
 MISSING_SHOWN: Final = 1_000
@@ -49,7 +47,7 @@ STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 
 async def send_events(request: Request) -> Response:
     principal = await require(request, Role.STATION)
     media_type = _media_type(request)
-    value = _parse(_unpack(await _body(request), request))
+    value = parse(_unpack(await read_body(request), request))
     if media_type == SINGLE:
         answer = (await _take(request, principal, [value]))[0]
         return _single(answer)
@@ -71,21 +69,6 @@ def _media_type(request: Request) -> str:
     return media_type
 
 
-async def _body(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise _too_large()
-    except ClientDisconnect:
-        raise _invalid("body", "was cut off; send the request again") from None
-    return bytes(body)
-
-
 def _too_large() -> ProblemError:
     return ProblemError(
         Problem(
@@ -95,10 +78,6 @@ def _too_large() -> ProblemError:
             "body",
         )
     )
-
-
-def _invalid(field: str, fault: str) -> ProblemError:
-    return ProblemError(Problem(ProblemType.INVALID, f"{field} {fault}.", field))
 
 
 def _unpack(body: bytes, request: Request) -> bytes:
@@ -122,28 +101,19 @@ def _unpack(body: bytes, request: Request) -> bytes:
             raise _too_large()
         unpacked += unpacker.flush()
     except zlib.error:
-        raise _invalid("body", "is not gzip; send it again as Content-Encoding says") from None
+        raise invalid("body", "is not gzip; send it again as Content-Encoding says") from None
     if not unpacker.eof or unpacker.unused_data:
-        raise _invalid("body", "is not one whole gzip stream; send it again")
+        raise invalid("body", "is not one whole gzip stream; send it again")
     return unpacked
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _invalid(
-            "body", f"is not JSON at line {error.lineno}, column {error.colno}"
-        ) from None
 
 
 def _array(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise _invalid("body", "must be an array of events for this Content-Type")
+        raise invalid("body", "must be an array of events for this Content-Type")
     if len(value) > MAX_BATCH:
         raise _too_large()
     if not value:
-        raise _invalid("body", f"must hold 1 to {MAX_BATCH} events")
+        raise invalid("body", f"must hold 1 to {MAX_BATCH} events")
     return value
 
 

@@ -12,6 +12,8 @@ from services.registry.api import router, send_events
 from services.registry.appending import Appender
 from services.registry.ledger import Ledger
 from services.registry.log import APPENDER_SETTINGS
+from services.registry.parked_api import router as parked_router
+from services.registry.parking import Parking
 from services.registry.relay import CHANNEL, Relay
 from services.registry.settings import RegistrySettings
 from services.registry.vault import Vault
@@ -30,7 +32,8 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     appending = create_engine(settings.database_url, 2, APPENDER_SETTINGS)
     appended = asyncio.Event()
     vault = Vault(settings.master_key())
-    appender = Appender(appending, Ledger(vault), appended.set)
+    ledger = Ledger(vault)
+    appender = Appender(appending, ledger, appended.set)
     relay = Relay(engine, settings.database_url, settings.kafka_bootstrap)
 
     async def readiness() -> Mapping[str, bool]:
@@ -66,12 +69,14 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.state.engine = engine
     app.state.vault = vault
     app.state.appender = appender
+    app.state.parking = Parking(appending, ledger, appended.set)
     app.state.relay = relay
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     # Ahead of FastAPI's own route to the same function, which stays for the documentation: it
     # would look for parameters that are not there, a quarter of the time of a single event.
     app.add_route("/v1/events", send_events, methods=["POST"])
     app.include_router(router)
+    app.include_router(parked_router)
     return app
 
 

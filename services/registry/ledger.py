@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.registry import log
+from services.registry import log, parked_rows
 from services.registry.domain.decide import Circumstances, may_move_by_time
 from services.registry.domain.deciding import (
     Claim,
@@ -52,10 +52,7 @@ class Ledger:
         """Decide what was received, and write what becomes of it."""
         head, now = await self._hold(connection)
         claims = await log.read_claims(connection, _keys_named(received))
-        subjects = _subjects(received, claims)
-        if may_move_by_time(head.accepted_at, now):
-            subjects |= await log.read_overtaken(connection)
-        opened = await self._open(connection, head, now, claims, subjects)
+        opened = await self._open(connection, head, now, claims, _subjects(received, claims))
         minutes = decide_all(received, opened.world, _circumstances(now), _identities())
         await self._write(connection, opened, minutes)
         await log.note_contact(connection, _sequences(received), now)
@@ -68,6 +65,11 @@ class Ledger:
         minutes = try_again(opened.world, _circumstances(now), _identities())
         await self._write(connection, opened, minutes)
         return minutes
+
+    async def drop(self, connection: AsyncConnection, arrival: int, by: str, reason: str) -> bool:
+        """Give a parked submission up; false if it is not parked."""
+        _, now = await self._hold(connection)
+        return await parked_rows.drop(connection, arrival, parked_rows.Dropped(now, by, reason))
 
     async def _hold(self, connection: AsyncConnection) -> tuple[log.Head, datetime]:
         """The head and the moment; it never goes back, so that recorded_at rises with position."""
@@ -82,6 +84,9 @@ class Ledger:
         claims: dict[Key, Claim],
         subjects: set[bytes],
     ) -> _Opened:
+        """What these subjects' events touch, and what a day gone by may have overtaken."""
+        if may_move_by_time(head.accepted_at, now):
+            subjects |= await log.read_overtaken(connection)
         wanted = list(subjects)
         world = World(head.position, head.arrival, claims)
         world.residents = await log.read_residents(connection, wanted)

@@ -1,6 +1,7 @@
 """The registry's tables: reading the world that arrivals touch, and appending what was decided.
 
-All of the registry's SQL is here, save the relay's marks. Whoever calls `hold_head` holds the
+The relay's marks, what operators do with parked submissions, and KPU's look-ups have their SQL in
+modules of their own. Whoever calls `hold_head` holds the
 one lock that orders the log until the transaction ends.
 """
 
@@ -207,7 +208,7 @@ def _claim(row: Row[Any], logged: LoggedFact | None) -> Claim:
         first=Outcome(row.first_outcome),
         outcome=Outcome(row.outcome),
         warnings=tuple(row.warnings),
-        problem=_read_problem(row.problem) if row.problem else None,
+        problem=read_problem(row.problem) if row.problem else None,
         position=logged.position if logged else None,
         logged=logged,
         subject=row.subject,
@@ -330,7 +331,7 @@ def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
         kept.claims,
         fate.outcome.value,
         fate.first.value,
-        _write_problem(fate.problem) if fate.problem else None,
+        write_problem(fate.problem) if fate.problem else None,
         list(fate.warnings),
         fate.position,
         fate.subject,
@@ -369,7 +370,7 @@ async def move_parked(connection: AsyncConnection, moved: Sequence[Claim]) -> No
             "arrivals": [claim.arrival for claim in moved],
             "outcomes": [claim.outcome.value for claim in moved],
             "positions": [claim.position for claim in moved],
-            "problems": [_write_problem(c.problem) if c.problem else None for c in moved],
+            "problems": [write_problem(c.problem) if c.problem else None for c in moved],
             "warnings": [" ".join(claim.warnings) for claim in moved],
         },
     )
@@ -403,10 +404,12 @@ async def read_stations(connection: AsyncConnection) -> list[Station]:
     ]
 
 
-def _write_problem(problem: Problem) -> str:
+def write_problem(problem: Problem) -> str:
+    """A problem as a submission's row keeps it."""
     return orjson.dumps([problem.type, problem.detail, problem.field]).decode()
 
 
-def _read_problem(written: str) -> Problem:
+def read_problem(written: str) -> Problem:
+    """A problem that `write_problem` wrote."""
     kind, detail, field = orjson.loads(written)
     return Problem(ProblemType(kind), detail, field)
