@@ -31,10 +31,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a token; `name` is the station code for a station."""
+    """The holder of a token; `name` is the station code for a station.
+
+    `token_id` is None for the operator's token of the settings; `may_look_up` says whether voters'
+    NIK and name may be asked for.
+    """
 
     role: Role
     name: str
+    token_id: int | None = None
+    may_look_up: bool = False
 
     def may_send_for(self, source: str) -> bool:
         """A station sends for its own source alone, an operator for any."""
@@ -52,6 +58,7 @@ class IssuedToken:
     name: str
     created_at: datetime
     revoked_at: datetime | None
+    may_look_up: bool
 
 
 def hash_of(token: str) -> bytes:
@@ -71,7 +78,7 @@ class Tokens:
         """Whose token this is, none if nobody's or revoked."""
         digest = hash_of(token)
         if self._operator and secrets.compare_digest(digest, self._operator):
-            return Principal(Role.OPERATOR, "operator")
+            return Principal(Role.OPERATOR, "operator", may_look_up=True)
         remembered = self._seen.get(digest)
         now = time.monotonic()
         if remembered and now - remembered[0] < CACHE_S:
@@ -87,21 +94,36 @@ class Tokens:
             row = (
                 await connection.execute(
                     text(
-                        "SELECT role, name FROM access.tokens"
+                        "SELECT role, name, token_id, may_look_up FROM access.tokens"
                         " WHERE hash = :hash AND revoked_at IS NULL"
                     ),
                     {"hash": digest},
                 )
             ).first()
-        return Principal(Role(row.role), row.name) if row else None
+        if row is None:
+            return None
+        role = Role(row.role)
+        may_look_up = row.may_look_up or role is Role.OPERATOR
+        return Principal(role, row.name, row.token_id, may_look_up)
 
-    async def create(self, role: Role, name: str) -> str:
-        """Issue a token and return it: the only time that it can be seen."""
+    async def create(self, role: Role, name: str, may_look_up: bool = False) -> str:
+        """Issue a token and return it: the only time that it can be seen.
+
+        `may_look_up` is for KPU's alone: operators may anyway, stations never.
+        """
         token = f"cacah_{role}_{secrets.token_urlsafe(32)}"
         async with self._engine.begin() as connection:
             await connection.execute(
-                text("INSERT INTO access.tokens (hash, role, name) VALUES (:hash, :role, :name)"),
-                {"hash": hash_of(token), "role": role.value, "name": name},
+                text(
+                    "INSERT INTO access.tokens (hash, role, name, may_look_up)"
+                    " VALUES (:hash, :role, :name, :may_look_up)"
+                ),
+                {
+                    "hash": hash_of(token),
+                    "role": role.value,
+                    "name": name,
+                    "may_look_up": may_look_up,
+                },
             )
         return token
 
@@ -110,12 +132,19 @@ class Tokens:
         async with self._engine.connect() as connection:
             rows = await connection.execute(
                 text(
-                    "SELECT token_id, role, name, created_at, revoked_at"
+                    "SELECT token_id, role, name, created_at, revoked_at, may_look_up"
                     " FROM access.tokens ORDER BY token_id"
                 )
             )
             return [
-                IssuedToken(row.token_id, Role(row.role), row.name, row.created_at, row.revoked_at)
+                IssuedToken(
+                    row.token_id,
+                    Role(row.role),
+                    row.name,
+                    row.created_at,
+                    row.revoked_at,
+                    row.may_look_up,
+                )
                 for row in rows
             ]
 

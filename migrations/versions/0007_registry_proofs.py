@@ -1,4 +1,4 @@
-"""The registry: the hash chain over its log, and what waits and may be overtaken by time."""
+"""The registry: the hash chain over its log, what waits, and the audit of look-ups."""
 
 import hashlib
 from datetime import UTC
@@ -43,6 +43,33 @@ STATEMENTS = (
     """
     ALTER TABLE registry.submissions
         ADD COLUMN dropped_at timestamptz, ADD COLUMN dropped_by text, ADD COLUMN drop_reason text
+    """,
+    # KPU's tokens alone, and those that an operator allowed to, may ask who a voter is.
+    """
+    ALTER TABLE access.tokens ADD COLUMN may_look_up boolean NOT NULL DEFAULT false
+        CHECK (NOT may_look_up OR role = 'kpu')
+    """,
+    # Who asked whom to be named, when and what for. `token_id` is null for the operator's token
+    # of the settings, which is in no table.
+    """
+    CREATE TABLE registry.lookups (
+        lookup_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        token_id bigint,
+        role text NOT NULL,
+        name text NOT NULL,
+        purpose text NOT NULL,
+        resident_ids uuid[] NOT NULL
+    )
+    """,
+    """
+    CREATE FUNCTION registry.refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION '%.% is appended to alone', tg_table_schema, tg_table_name; END $$
+    """,
+    """
+    CREATE TRIGGER lookups_are_appended_to_alone
+        BEFORE UPDATE OR DELETE OR TRUNCATE ON registry.lookups
+        FOR EACH STATEMENT EXECUTE FUNCTION registry.refuse_change()
     """,
 )
 

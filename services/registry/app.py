@@ -12,6 +12,8 @@ from services.registry.api import router, send_events
 from services.registry.appending import Appender
 from services.registry.ledger import Ledger
 from services.registry.log import APPENDER_SETTINGS
+from services.registry.lookups import LookUps
+from services.registry.lookups_api import router as lookups_router
 from services.registry.parked_api import router as parked_router
 from services.registry.parking import Parking
 from services.registry.relay import CHANNEL, Relay
@@ -70,6 +72,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.state.vault = vault
     app.state.appender = appender
     app.state.parking = Parking(appending, ledger, appended.set)
+    app.state.lookups = LookUps(engine, vault)
     app.state.relay = relay
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     # Ahead of FastAPI's own route to the same function, which stays for the documentation: it
@@ -77,6 +80,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.add_route("/v1/events", send_events, methods=["POST"])
     app.include_router(router)
     app.include_router(parked_router)
+    app.include_router(lookups_router)
     return app
 
 

@@ -44,7 +44,7 @@ _MOVE_HEAD = text(
     "UPDATE registry.head SET position = :position, arrival = :arrival,"
     " recorded_at = :recorded_at, accepted_at = :accepted_at"
 )
-_LOG_COLUMNS = (
+LOG_SELECTED: Final = (
     "l.position, l.recorded_at, l.type, l.version, l.time, l.source, l.event_id, l.resident_id,"
     " l.data::text AS data"
 )
@@ -53,7 +53,7 @@ _CLAIM_COLUMNS = (
     " s.outcome, s.warnings, s.problem::text AS problem, s.subject"
 )
 _CLAIMS = text(
-    f"SELECT {_CLAIM_COLUMNS}, {_LOG_COLUMNS}"  # noqa: S608 - constants
+    f"SELECT {_CLAIM_COLUMNS}, {LOG_SELECTED}"  # noqa: S608 - constants
     " FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS k(source, id)"
     " JOIN registry.submissions s ON s.source = k.source AND s.event_id = k.id AND s.claims"
     " LEFT JOIN registry.log l ON l.position = s.position"
@@ -73,7 +73,7 @@ _OVERTAKEN = text(
     " AND l.type = 'id.dukcapil.resident.died'"
 )
 _HISTORIES = text(
-    f"SELECT r.subject, {_LOG_COLUMNS}"  # noqa: S608 - constants
+    f"SELECT r.subject, {LOG_SELECTED}"  # noqa: S608 - constants
     " FROM registry.residents r JOIN registry.log l ON l.resident_id = r.resident_id"
     " WHERE r.subject = ANY(CAST(:subjects AS bytea[])) ORDER BY l.position"
 )
@@ -180,12 +180,14 @@ async def read_claims(connection: AsyncConnection, keys: Iterable[Key]) -> dict[
     rows = await connection.execute(
         _CLAIMS, {"sources": [key[0] for key in wanted], "ids": [key[1] for key in wanted]}
     )
-    return {(row.s_source, row.s_id): _claim(row, _logged(row)) for row in rows}
+    return {
+        (row.s_source, row.s_id): _claim(row, logged(row) if row.position is not None else None)
+        for row in rows
+    }
 
 
-def _logged(row: Row[Any]) -> LoggedFact | None:
-    if row.position is None:
-        return None
+def logged(row: Row[Any]) -> LoggedFact:
+    """The fact of a row that has the columns LOG_SELECTED."""
     return logged_fact(
         LogEntry(
             row.position,
@@ -201,7 +203,7 @@ def _logged(row: Row[Any]) -> LoggedFact | None:
     )
 
 
-def _claim(row: Row[Any], logged: LoggedFact | None) -> Claim:
+def _claim(row: Row[Any], accepted: LoggedFact | None) -> Claim:
     return Claim(
         arrival=row.arrival,
         fingerprint=row.content_hash,
@@ -209,8 +211,8 @@ def _claim(row: Row[Any], logged: LoggedFact | None) -> Claim:
         outcome=Outcome(row.outcome),
         warnings=tuple(row.warnings),
         problem=read_problem(row.problem) if row.problem else None,
-        position=logged.position if logged else None,
-        logged=logged,
+        position=accepted.position if accepted else None,
+        logged=accepted,
         subject=row.subject,
     )
 
@@ -225,9 +227,7 @@ async def read_residents(
     """
     histories: dict[bytes, list[LoggedFact]] = {}
     for row in await connection.execute(_HISTORIES, {"subjects": subjects}):
-        logged = _logged(row)
-        assert logged is not None
-        histories.setdefault(row.subject, []).append(logged)
+        histories.setdefault(row.subject, []).append(logged(row))
     return {subject: fold(history) for subject, history in histories.items()}
 
 

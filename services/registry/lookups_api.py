@@ -1,0 +1,69 @@
+"""The registry's door for KPU's look-ups: from `resident_id` to NIK and name."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.registry.bodies import read_as
+from services.registry.domain.submissions import Reason
+from services.registry.lookups import LookUps
+from shared.access import Principal, Role, require
+from shared.problems import Problem, ProblemError, ProblemType
+from shared.web import JsonResponse
+
+router = APIRouter()
+
+MOST_RESIDENTS: Final = 1_000
+
+
+class Asked(BaseModel):
+    """Whom to look up, and what for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    purpose: Reason
+    resident_ids: Annotated[list[UUID], Field(min_length=1, max_length=MOST_RESIDENTS)]
+
+
+@router.post(
+    "/v1/voters/lookup",
+    summary="Look voters up: NIK and name of each resident_id",
+    description=(
+        "For KPU's tokens that an operator allowed to, and operators. Body:"
+        f' `{{"purpose": "…", "resident_ids": […]}}`, 1 to {MOST_RESIDENTS} of them; the purpose'
+        " has 1 to 500 characters and no NIK. Each look-up is written to an audit before it is"
+        " answered. Who cannot be named is in `unknown`."
+    ),
+)
+async def look_voters_up(request: Request) -> JsonResponse:
+    principal = await _allowed(request)
+    asked = await read_as(request, Asked)
+    residents = list(dict.fromkeys(asked.resident_ids))
+    lookups: LookUps = request.app.state.lookups
+    found = await lookups.look_up(principal, asked.purpose, residents)
+    answer = JsonResponse(
+        {
+            "voters": [
+                {"resident_id": each, "nik": found[each].nik, "name": found[each].name}
+                for each in residents
+                if each in found
+            ],
+            "unknown": [each for each in residents if each not in found],
+        }
+    )
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+async def _allowed(request: Request) -> Principal:
+    principal = await require(request, Role.KPU)
+    if not principal.may_look_up:
+        raise ProblemError(
+            Problem(
+                ProblemType.FORBIDDEN,
+                "This token may not look voters up; ask an operator for one that may.",
+            )
+        )
+    return principal
