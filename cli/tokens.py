@@ -99,7 +99,7 @@ def _row(token: IssuedToken) -> list[str]:
         str(token.token_id),
         token.role.value,
         token.name,
-        "yes" if token.may_look_up else "",
+        "yes" if token.may_look_up or token.role is Role.OPERATOR else "",
         f"{token.created_at:%Y-%m-%d %H:%M}",
         f"{revoked:%Y-%m-%d %H:%M}" if revoked else "",
     ]

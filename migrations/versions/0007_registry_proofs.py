@@ -39,6 +39,11 @@ STATEMENTS = (
     CREATE INDEX submissions_ahead ON registry.submissions (subject)
         WHERE outcome = 'parked' AND 'clock-ahead' = ANY(warnings)
     """,
+    # What is parked is listed and tried in this order, however much was sent besides.
+    """
+    CREATE INDEX submissions_parked_in_order ON registry.submissions (arrival)
+        WHERE outcome = 'parked'
+    """,
     # What an operator gave up while it waited leaves this trace.
     """
     ALTER TABLE registry.submissions

@@ -32,6 +32,8 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     """The registry as an application; starting it starts the appender and the relay."""
     engine = create_engine(settings.database_url)
     appending = create_engine(settings.database_url, 2, APPENDER_SETTINGS)
+    # Operators and KPU must not keep the appender waiting for a connection.
+    asked = create_engine(settings.database_url, 2, APPENDER_SETTINGS)
     appended = asyncio.Event()
     vault = Vault(settings.master_key())
     ledger = Ledger(vault)
@@ -59,6 +61,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await appending.dispose()
+            await asked.dispose()
             await engine.dispose()
 
     token = settings.operator_token
@@ -71,8 +74,8 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.state.engine = engine
     app.state.vault = vault
     app.state.appender = appender
-    app.state.parking = Parking(appending, ledger, appended.set)
-    app.state.lookups = LookUps(engine, vault)
+    app.state.parking = Parking(asked, ledger, appended.set)
+    app.state.lookups = LookUps(asked, vault)
     app.state.relay = relay
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     # Ahead of FastAPI's own route to the same function, which stays for the documentation: it

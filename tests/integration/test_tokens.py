@@ -75,7 +75,8 @@ async def test_the_list_shows_who_holds_what_and_no_secret(
     listed = (await acting("list")).stdout.splitlines()
     assert listed[0].split() == ["id", "role", "name", "looks", "up", "created", "revoked"]
     assert listed[1].startswith("1   kpu       KPU [red]Kerinci[/red]  yes")
-    assert len(listed[2].split()) == 7
+    assert listed[2].split()[:4] == ["2", "operator", "Budi", "yes"]
+    assert len(listed[2].split()) == 8
     assert secret not in "".join(listed)
     kept = await rows(parts, database, "SELECT t::text FROM access.tokens t")
     assert all(secret not in row[0] for row in kept)
