@@ -55,6 +55,20 @@ async def test_each_append_leaves_a_link_that_covers_its_rows_as_they_are_read_b
     assert await _links_of(parts.url(database)) == [10, 11]
 
 
+async def test_the_chain_holds_however_many_clients_and_processes_append(
+    parts: Parts, database: str, topics: None
+) -> None:
+    people = niks(200)
+    async with serving(parts, database) as one, serving(parts, database) as other:
+        await asyncio.gather(
+            *(
+                send((one, other)[start % 20 // 10], *map(registered, people[start : start + 10]))
+                for start in range(0, 200, 10)
+            )
+        )
+    assert (await _links_of(parts.url(database)))[-1] == 200
+
+
 async def test_a_row_that_was_changed_no_longer_fits_its_link(
     registry: Registry, parts: Parts, database: str
 ) -> None:
