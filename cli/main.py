@@ -8,6 +8,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import typer  # noqa: E402
 
 from cli import demo, parked, tokens, up  # noqa: E402
+from cli.as_of import as_of  # noqa: E402
+from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +25,8 @@ main.command("up")(up.up)
 main.command("down")(up.down)
 main.command("demo")(demo.demo)
 main.command("import")(import_file)
+main.command("as-of")(as_of)
+main.command("explain")(explain)
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

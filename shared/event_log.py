@@ -1,8 +1,11 @@
 """Reading the event log. The registry alone appends to it; these are the only readers' queries."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.as_of import CLOCK_TOLERANCE, Moment
 from shared.database import driver_of
 from shared.events.records import LogEntry
 
@@ -13,7 +16,31 @@ _READ = (
 )
 _LAST = text("SELECT position FROM registry.head")
 
+# By halves, each a look-up by the key: recorded_at rises with the position, and an index of its
+# own would be written with every append.
+_RECORDED_BY = text(
+    """
+    WITH RECURSIVE halved (low, high) AS (
+        SELECT CAST(0 AS bigint), position FROM registry.head
+        UNION ALL
+        SELECT CASE WHEN recorded_at <= :moment THEN position ELSE low END,
+            CASE WHEN recorded_at <= :moment THEN high ELSE position - 1 END
+        FROM halved JOIN registry.log ON position = (low + high + 1) / 2
+        WHERE low < high
+    )
+    SELECT low FROM halved WHERE low = high
+    """
+)
+_END = text(
+    "SELECT head.position, log.recorded_at FROM registry.head LEFT JOIN registry.log"
+    " USING (position)"
+)
+
 NO_BOUND = 2**62
+
+
+class BeyondTheLogError(Exception):
+    """A moment that the log has not reached; the message goes on from the field's name."""
 
 
 async def read_log(
@@ -32,3 +59,27 @@ async def read_log(
 async def last_position(connection: AsyncConnection) -> int:
     """The position of the log's last entry, 0 when it is empty."""
     return int((await connection.execute(_LAST)).scalar_one())
+
+
+async def require_reached(connection: AsyncConnection, moment: Moment) -> None:
+    """Raises BeyondTheLogError for a position after the log's last, and for a time to come."""
+    row = (await connection.execute(_END)).one()
+    if isinstance(moment, int):
+        if moment > row.position:
+            raise BeyondTheLogError(f"lies beyond the end of the log, which is {row.position}.")
+        return
+    latest = datetime.now(UTC) + CLOCK_TOLERANCE
+    # What the log says was recorded then has been, whatever our clock says.
+    if moment > max(latest, row.recorded_at or latest):
+        raise BeyondTheLogError("lies in the future; what is to come is not counted.")
+
+
+async def position_at(connection: AsyncConnection, moment: Moment) -> int:
+    """The position that a moment means: for a time, the last one recorded by then, 0 if none was.
+
+    Raises BeyondTheLogError.
+    """
+    await require_reached(connection, moment)
+    if isinstance(moment, int):
+        return moment
+    return int((await connection.execute(_RECORDED_BY, {"moment": moment})).scalar_one())

@@ -15,7 +15,9 @@ from services.notifier.records import ELECTION_PATTERN
 from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
 from services.notifier.voter_feed import VoterFeed
 from shared.access import Role, require
+from shared.as_of import UnreadableMomentError, read_moment
 from shared.counts import NOTHING, Counts
+from shared.event_log import BeyondTheLogError
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import Region, district_of, regions, villages_in
 from shared.web import JsonResponse
@@ -36,6 +38,14 @@ Limit = Annotated[
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", description="As `after`, sent by EventSource clients; it wins."),
+]
+AsOf = Annotated[
+    str | None,
+    Query(
+        description="The snapshot as it was then: for an RFC 3339 time such as"
+        " 2024-06-24T12:00:00%2B07:00, of what had been numbered by then; for a log position, of"
+        " what had been told before the first change with a later position."
+    ),
 ]
 
 
@@ -78,11 +88,11 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         return await _follow(feed, streams, election, after, last_event_id)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
-    async def snapshot(request: Request, election: str) -> JsonResponse:
+    async def snapshot(request: Request, election: str, as_of: AsOf = None) -> JsonResponse:
         """Go on with `stream?after=<sequence>`. `position` is the highest log position among
-        the changes told so far."""
+        the changes told up to that sequence."""
         await require(request, Role.KPU)
-        taken = await feed.snapshot(election) if _ELECTION.fullmatch(election) else None
+        taken = await _taken(feed, election, as_of) if _ELECTION.fullmatch(election) else None
         if taken is None:
             raise _no_such_election()
         # In a thread: the country has so many villages that the streams would stand still.
@@ -147,6 +157,15 @@ async def _follow(
         streams.stream(known.election, start, known.sequence),
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+async def _taken(feed: Feed, election: str, as_of: str | None) -> Snapshot | None:
+    if as_of is None:
+        return await feed.snapshot(election)
+    try:
+        return await feed.snapshot_as_of(election, read_moment(as_of))
+    except (UnreadableMomentError, BeyondTheLogError) as error:
+        raise _invalid("as_of", f"as_of {error}") from None
 
 
 def _feed_members(known: ElectionFeed) -> dict[str, Any]:

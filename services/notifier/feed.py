@@ -1,6 +1,6 @@
 """The feed in PostgreSQL: what KPU was told of villages, in numbered changes."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.notifier.domain.changes import Change, Head, Numbered, Told, number
 from services.notifier.records import Batch, Unreadable
+from shared.as_of import Moment
 from shared.counts import Counts, VillageKey
 from shared.database import driver_of
+from shared.event_log import require_reached
 
 # Other processes read the feed on when this channel is notified.
 CHANNEL: Final = "notifier_changes"
@@ -68,6 +70,42 @@ _CHANGES = text(
     " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
 )
 
+# Both rise with the sequence, so the last one within a bound is found by halves, each a look-up by
+# the key.
+_PREFIX: Final = """
+    WITH RECURSIVE halved (low, high) AS (
+        SELECT CAST(0 AS bigint), sequence FROM notifier.heads WHERE election = :election
+        UNION ALL
+        SELECT CASE WHEN {rising} <= :bound THEN sequence ELSE low END,
+            CASE WHEN {rising} <= :bound THEN high ELSE sequence - 1 END
+        FROM halved JOIN notifier.changes
+            ON election = :election AND sequence = (low + high + 1) / 2
+        WHERE low < high
+    )
+    SELECT low AS sequence, coalesce(told_position, 0) AS position
+    FROM halved LEFT JOIN notifier.changes ON election = :election AND sequence = low
+    WHERE low = high
+"""
+_PREFIX_BY_TIME = text(_PREFIX.format(rising="numbered_at"))
+_PREFIX_BY_POSITION = text(_PREFIX.format(rising="told_position"))
+
+# What is numbered stays as it is, so this need not be of the moment in which the end was found.
+_TOLD_AT = text(
+    "SELECT heads.area, village, last.after::text AS counts"
+    " FROM notifier.heads LEFT JOIN notifier.villages USING (election)"
+    " LEFT JOIN LATERAL (SELECT after FROM notifier.changes"
+    " WHERE changes.election = heads.election AND changes.village = villages.village"
+    " AND sequence <= :sequence ORDER BY sequence DESC LIMIT 1) AS last ON true"
+    " WHERE election = :election"
+)
+
+# The changes of an election become visible in order of their sequence, and their times shall rise
+# with it whatever the clocks of several processes say.
+_LAST_NUMBERED_AT = text(
+    "SELECT max(numbered_at) AS moment FROM unnest(:elections) AS those (election)"
+    " JOIN notifier.heads USING (election) JOIN notifier.changes USING (election, sequence)"
+).bindparams(bindparam("elections", type_=ARRAY(Text)))
+
 # One statement, so that the counts and the sequence are of one moment.
 _SNAPSHOT = text(
     "SELECT heads.area, heads.sequence, heads.position, village, counts::text AS counts"
@@ -86,6 +124,7 @@ _CHANGE_COLUMNS: Final = (
     "before",
     "after",
     "numbered_at",
+    "told_position",
 )
 
 
@@ -136,7 +175,8 @@ class Feed:
             heads = await _lock_heads(connection, elections)
             told = await _read_told(connection, keys)
             numbered = number(heads, told, batch.records)
-            await _write_changes(connection, numbered.changes, numbered_at)
+            moment = await _not_before_the_last(connection, elections, numbered_at)
+            await _write_changes(connection, heads, numbered.changes, moment)
             await _write_told(connection, numbered.told)
             await _move_heads(connection, numbered.heads)
             await keep_unreadable(connection, batch.unreadable)
@@ -175,6 +215,23 @@ class Feed:
         counts = {row.village: _counts(row.counts) for row in rows if row.village is not None}
         return Snapshot(rows[0].area, Head(rows[0].sequence, rows[0].position), counts)
 
+    async def snapshot_as_of(self, election: str, moment: Moment) -> Snapshot | None:
+        """What had been told by a time, or before anything was told of what lies beyond a
+        position: the changes up to a sequence, none left out; none where there is no such
+        election. Raises BeyondTheLogError."""
+        statement = _PREFIX_BY_POSITION if isinstance(moment, int) else _PREFIX_BY_TIME
+        async with self._reading() as connection:
+            await require_reached(connection, moment)
+            end = (
+                await connection.execute(statement, {"election": election, "bound": moment})
+            ).first()
+            if end is None:
+                return None
+            at = {"election": election, "sequence": end.sequence}
+            rows = (await connection.execute(_TOLD_AT, at)).all()
+        counts = {row.village: _counts(row.counts) for row in rows if row.counts is not None}
+        return Snapshot(rows[0].area, Head(end.sequence, end.position), counts)
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         async with self._engine.connect() as connection:
@@ -206,10 +263,25 @@ async def _read_told(connection: AsyncConnection, keys: list[VillageKey]) -> dic
     }
 
 
+async def _not_before_the_last(
+    connection: AsyncConnection, elections: list[str], moment: datetime
+) -> datetime:
+    row = (await connection.execute(_LAST_NUMBERED_AT, {"elections": elections})).one()
+    return max(moment, row.moment or moment)
+
+
 async def _write_changes(
-    connection: AsyncConnection, changes: Iterable[Change], numbered_at: datetime
+    connection: AsyncConnection,
+    heads: Mapping[str, Head],
+    changes: Iterable[Change],
+    numbered_at: datetime,
 ) -> None:
-    rows = [_row(change, numbered_at) for change in changes]
+    told = {election: head.position for election, head in heads.items()}
+    rows = []
+    for change in changes:
+        election = change.key.election
+        told[election] = max(told[election], change.position)
+        rows.append(_row(change, numbered_at, told[election]))
     if rows:
         driver = await driver_of(connection)
         await driver.copy_records_to_table(
@@ -217,7 +289,7 @@ async def _write_changes(
         )
 
 
-def _row(change: Change, numbered_at: datetime) -> tuple[Any, ...]:
+def _row(change: Change, numbered_at: datetime, told_position: int) -> tuple[Any, ...]:
     return (
         change.key.election,
         change.sequence,
@@ -229,6 +301,7 @@ def _row(change: Change, numbered_at: datetime) -> tuple[Any, ...]:
         _written(change.before),
         _written(change.after),
         numbered_at,
+        told_position,
     )
 
 

@@ -7,24 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.projections import queries
-from services.projections.domain.definitions import ID_FORM
 from services.projections.domain.tally import coverage, is_untouched, summed, tps_min
 from services.projections.electing import election_members
-from services.projections.queries import Known, Reading
-from services.projections.waiting import CutWatch
+from services.projections.queries import Reading
+from services.projections.reader import Reader, invalid, not_found
 from shared.access import Role, require
 from shared.counts import Counts
 from shared.elections import Election
-from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import district_of, lies_in, regions
 from shared.web import JsonResponse
 
-MIN_POSITION_TIMEOUT_S: Final = 10.0
-READ_TIMEOUT_S: Final = 10.0
-RETRY_AFTER_S: Final = 1
 MAX_POSITION: Final = 2**62
 POSITION_HEADER: Final = "X-Cacah-Position"
 CSV_MEDIA_TYPE: Final = "text/csv"
@@ -33,71 +26,16 @@ DISTRICT_DOTS: Final = 2
 Row = dict[str, Any]
 
 
-class Reader:
-    """Reads tallies for the routes, waiting for a position where a reader asks for it."""
-
-    def __init__(self, engine: AsyncEngine, watch: CutWatch) -> None:
-        self._engine = engine
-        self._watch = watch
-
-    async def elections(self) -> list[Known]:
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
-            return await queries.elections(connection)
-
-    async def known(self, election_id: str) -> Known:
-        """Raises ProblemError when there is no such election."""
-        # Kept from PostgreSQL, which takes no NUL in a text.
-        is_id = ID_FORM.fullmatch(election_id)
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
-            found = await queries.election(connection, election_id) if is_id else None
-        if found is None:
-            raise _not_found("election", "GET /v1/elections lists those there are")
-        return found
-
-    async def election(self, election_id: str) -> Election:
-        """The definition that the counts are by. Raises ProblemError when there is no such
-        election, or it is not counted yet."""
-        known = await self.known(election_id)
-        if known.serving is None:
-            raise _not_yet("The election is being counted for the first time; ask again.")
-        return known.serving.election
-
-    async def tallies(
-        self, election: Election, min_position: int | None, area: str | None = None
-    ) -> Reading:
-        """Raises ProblemError when the position asked for is not counted in time."""
-        if min_position and not await self._watch.reaches(min_position, MIN_POSITION_TIMEOUT_S):
-            raise _not_yet(
-                "The events up to min_position are not all counted yet; ask again.", "min_position"
-            )
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
-            return await queries.tallies(connection, election.id, area)
-
-
-def _not_yet(detail: str, field: str | None = None) -> ProblemError:
-    return ProblemError(
-        Problem(ProblemType.NOT_YET, detail, field), {"Retry-After": str(RETRY_AFTER_S)}
-    )
-
-
-def _not_found(what: str, advice: str) -> ProblemError:
-    return ProblemError(Problem(ProblemType.NOT_FOUND, f"There is no such {what}; {advice}."))
-
-
-def _invalid(field: str, detail: str) -> ProblemError:
-    return ProblemError(Problem(ProblemType.INVALID, detail, field))
-
-
-async def _reader_only(request: Request) -> None:
+async def reader_only(request: Request) -> None:
     """Lets KPU and operators read, and refuses a parameter that would be passed over silently."""
     await require(request, Role.KPU)
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     for name in request.query_params:
         if name not in known:
-            raise _invalid(name, f"{name} is not a parameter of this address; leave it out.")
+            raise invalid(name, f"{name} is not a parameter of this address; leave it out.")
 
 
-router = APIRouter(prefix="/v1/elections", dependencies=[Depends(_reader_only)])
+router = APIRouter(prefix="/v1/elections", dependencies=[Depends(reader_only)])
 
 ElectionId = Annotated[str, Path(alias="id", description="The id of an election.")]
 MinPosition = Annotated[
@@ -106,6 +44,14 @@ MinPosition = Annotated[
         ge=0,
         le=MAX_POSITION,
         description="Wait, up to 10 s, until every event up to this log position is counted.",
+    ),
+]
+AsOf = Annotated[
+    str | None,
+    Query(
+        description="The counts exactly as they stood then, by the definition that serves now: a"
+        " log position, or an RFC 3339 time such as 2024-06-24T12:00:00%2B07:00, which means the"
+        " last position recorded by then. Not together with min_position.",
     ),
 ]
 _AS_CSV: Final = (
@@ -128,7 +74,7 @@ _COUNTS_TEXT: Final = (
     + ".",
 )
 async def list_elections(request: Request) -> Response:
-    rows = [election_members(known) for known in await _reader(request).elections()]
+    rows = [election_members(known) for known in await reader_of(request).elections()]
     if _wants_csv(request):
         return _csv([row | {"stages": _stages_text(row["stages"])} for row in rows], _ELECTION_ROW)
     return JsonResponse({"elections": rows})
@@ -140,7 +86,7 @@ async def list_elections(request: Request) -> Response:
     description="The members of the election in the list of all." + _AS_CSV.partition(", the")[0],
 )
 async def one_election(request: Request, election_id: ElectionId) -> Response:
-    row = election_members(await _reader(request).known(election_id))
+    row = election_members(await reader_of(request).known(election_id))
     if _wants_csv(request):
         return _csv([row | {"stages": _stages_text(row["stages"])}], _ELECTION_ROW)
     return JsonResponse(row)
@@ -159,11 +105,12 @@ async def list_villages(
         str | None, Query(description="Only the villages of this kecamatan, such as 15.01.16.")
     ] = None,
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> Response:
-    election = await _reader(request).election(election_id)
+    election = await reader_of(request).election(election_id)
     if district is not None:
         _check_district(district, election)
-    reading = await _reader(request).tallies(election, min_position, district)
+    reading = await reader_of(request).tallies(election, min_position, as_of, district)
     # In a thread: the country's villages take a second, in which counting must go on.
     return await asyncio.to_thread(
         lambda: _rows(request, reading, "villages", _village_rows(reading))
@@ -181,15 +128,14 @@ async def one_village(
     election_id: ElectionId,
     code: Annotated[str, Path(description="The code of a village, such as 15.01.01.1004.")],
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> Response:
-    election = await _reader(request).election(election_id)
-    region = regions().get(code)
-    if region is None or not region.is_village or not lies_in(code, election.area):
-        raise _not_found("village", "the election's list of villages has all of its area")
-    reading = await _reader(request).tallies(election, min_position, code)
+    election = await reader_of(request).election(election_id)
+    require_village(code, election)
+    reading = await reader_of(request).tallies(election, min_position, as_of, code)
     if not reading.villages:
         # It left the area since.
-        raise _not_found("village", "the election's list of villages has all of its area")
+        raise not_found("village", "the election's list of villages has all of its area")
     return _one(request, reading, _village_rows(reading)[0])
 
 
@@ -200,10 +146,13 @@ async def one_village(
     f" {_COUNTS_TEXT}{_AS_CSV}",
 )
 async def list_districts(
-    request: Request, election_id: ElectionId, min_position: MinPosition = None
+    request: Request,
+    election_id: ElectionId,
+    min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> Response:
-    election = await _reader(request).election(election_id)
-    reading = await _reader(request).tallies(election, min_position)
+    election = await reader_of(request).election(election_id)
+    reading = await reader_of(request).tallies(election, min_position, as_of)
     return await asyncio.to_thread(
         lambda: _rows(request, reading, "districts", _district_rows(reading))
     )
@@ -215,17 +164,28 @@ async def list_districts(
     description=f'`{{"position": P, …}}`: the counts with P beside them. {_COUNTS_TEXT}{_AS_CSV}',
 )
 async def total(
-    request: Request, election_id: ElectionId, min_position: MinPosition = None
+    request: Request,
+    election_id: ElectionId,
+    min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> Response:
-    election = await _reader(request).election(election_id)
-    reading = await _reader(request).tallies(election, min_position)
+    election = await reader_of(request).election(election_id)
+    reading = await reader_of(request).tallies(election, min_position, as_of)
     row = await asyncio.to_thread(_measured, reading.villages.values())
     return _one(request, reading, row)
 
 
-def _reader(request: Request) -> Reader:
+def reader_of(request: Request) -> Reader:
+    """What answers the routes."""
     reader: Reader = request.app.state.reader
     return reader
+
+
+def require_village(code: str, election: Election) -> None:
+    """Raises ProblemError where a code is no village of the election's area."""
+    region = regions().get(code)
+    if region is None or not region.is_village or not lies_in(code, election.area):
+        raise not_found("village", "the election's list of villages has all of its area")
 
 
 def _check_district(district: str, election: Election) -> None:
@@ -234,7 +194,7 @@ def _check_district(district: str, election: Election) -> None:
     if not is_district or not (
         lies_in(district, election.area) or lies_in(election.area, district)
     ):
-        raise _invalid(
+        raise invalid(
             "district", "district must be the code of a kecamatan of the election's area."
         )
 

@@ -12,11 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import metrics, tables
 from services.projections.announcing import Announcer, VoterAnnouncer
-from services.projections.api import RETRY_AFTER_S, Reader, router
+from services.projections.api import router
+from services.projections.checkpointing import Checkpointer
 from services.projections.electing import Electing
 from services.projections.electing import router as electing_router
+from services.projections.explaining import router as explaining_router
 from services.projections.failures import DATABASE_AWAY, FORESEEN, described
 from services.projections.projecting import Projector
+from services.projections.reader import RETRY_AFTER_S, Reader
 from services.projections.refolding import Backfiller, Refolder
 from services.projections.settings import ProjectionsSettings
 from services.projections.subscriber import Subscriber
@@ -71,6 +74,7 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
             _for_ever("announcing voters", voter_announcer.run),
             _for_ever("folding elections", refolder.run),
             _for_ever("filling histories", backfiller.run),
+            _for_ever("making checkpoints", Checkpointer(engine).run),
             _for_ever("watching the cut", watch.run),
         )
 
@@ -95,6 +99,7 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     app.state.reader = Reader(engine, watch)
     app.state.electing = Electing(engine, refolder)
     app.include_router(router)
+    app.include_router(explaining_router)
     app.include_router(electing_router)
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, _on_database_away)

@@ -143,27 +143,40 @@ class Reading:
 
 
 _COUNTS: Final = Counts._fields
-# Partitions advance apart from each other, so the tallies hold some events after the cut: what
-# those added is taken off again. No event lies after the furthest mark; that bound is said for
-# the planner, which then expects few rows and takes the index on (election, position).
-_TALLIES_AT_THE_CUT: Final = f"""
-    WITH serving AS (SELECT fold, area FROM projections.elections WHERE id = :election),
+
+
+def tallies_at(position: str) -> str:
+    """The statement for the tallies at a position at or after the cut's history: those that stand,
+    less what later events added. `position` is an SQL expression of our own.
+
+    No event lies after the furthest mark; that bound is said for the planner, which then expects
+    few rows and takes the index on (election, position).
+    """
+    return f"""
+    WITH serving AS (
+        SELECT fold, area, history_from FROM projections.elections WHERE id = :election
+    ),
     later AS (
         SELECT village, {", ".join(f"sum({name}) AS {name}" for name in _COUNTS)}
         FROM projections.history
         WHERE election = :election AND fold = (SELECT fold FROM serving)
-            AND position > (SELECT min(position) FROM projections.marks)
+            AND position > {position}
             AND position <= (SELECT max(position) FROM projections.marks)
         GROUP BY village
     )
-    SELECT (SELECT min(position) FROM projections.marks) AS cut, tallies.village,
+    SELECT {position} AS position, history_from, tallies.village,
         {", ".join(f"tallies.{name} - coalesce(later.{name}, 0) AS {name}" for name in _COUNTS)}
     FROM projections.tallies CROSS JOIN serving LEFT JOIN later USING (village)
     WHERE tallies.election = :election
         AND (area = '{COUNTRY}' OR village = area OR starts_with(village, area || '.'))
         AND (CAST(:within AS text) IS NULL OR tallies.village LIKE :within)
     ORDER BY tallies.village
-"""  # noqa: S608 - only the names of our own columns
+    """  # noqa: S608 - only the names of our own columns
+
+
+# Partitions advance apart from each other, so the tallies hold some events after the cut: what
+# those added is taken off again.
+_TALLIES_AT_THE_CUT: Final = tallies_at("(SELECT min(position) FROM projections.marks)")
 
 
 async def tallies(
@@ -171,16 +184,22 @@ async def tallies(
 ) -> Reading:
     """The tallies of an election's villages at the cut, those of an area (a code) alone if one
     is given: one statement, so one state of the tables and one definition of the election."""
-    found = await connection.execute(
-        text(_TALLIES_AT_THE_CUT),
-        {"election": election_id, "within": None if area is None else f"{area}%"},
-    )
+    found = await connection.execute(text(_TALLIES_AT_THE_CUT), named(election_id, area))
     rows = found.all()
     return Reading(
-        position=rows[0].cut if rows else await cut(connection),
-        villages=await asyncio.to_thread(_villages, rows),
+        position=rows[0].position if rows else await cut(connection),
+        villages=await villages_of(rows),
     )
 
 
-def _villages(rows: Sequence[Any]) -> dict[str, Counts]:
-    return {row.village: Counts._make(map(int, row[2:])) for row in rows}
+def named(election_id: str, area: str | None) -> dict[str, Any]:
+    """The parameters of the statements for tallies."""
+    return {"election": election_id, "within": None if area is None else f"{area}%"}
+
+
+async def villages_of(rows: Sequence[Any]) -> dict[str, Counts]:
+    """The counts by village of rows that end with the village and its counts; in a thread, since
+    the country has so many that the counting would wait."""
+    return await asyncio.to_thread(
+        lambda: {row.village: Counts._make(map(int, row[3:])) for row in rows}
+    )

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import asyncpg
+import orjson
 from aiokafka import AIOKafkaProducer
 
 from shared.events.records import LogEntry, partition_of, write_event, write_published
 from shared.topics import PARTITIONS, POPULATION_EVENTS
+from tests.support.slow_model import Model
 
 # The columns of registry.log, in the order of a log entry's members.
 LOG_COLUMNS = (
@@ -71,3 +74,21 @@ async def publish(bootstrap: str, records: Iterable[tuple[int, bytes]]) -> None:
             await acknowledgement
     finally:
         await producer.stop()
+
+
+def logged_by_the_model(model: Model) -> list[LogEntry]:
+    """The log of the slow model as the registry keeps it."""
+    return [
+        LogEntry(
+            entry.position,
+            entry.recorded_at,
+            entry.event["type"],
+            1,
+            entry.event["time"],
+            entry.event["source"],
+            entry.event["id"],
+            UUID(int=entry.resident),
+            orjson.dumps(entry.served_data).decode(),
+        )
+        for entry in model.log
+    ]

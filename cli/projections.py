@@ -1,0 +1,107 @@
+"""Projections as a command of the operator's asks them: where they are, with which token."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Final, Self
+
+import httpx
+import typer
+
+from cli.stack import StackError
+from cli.stack.services import urls
+from cli.up import read_settings
+
+PROJECTIONS_SETTING: Final = "CACAH_PROJECTIONS_URL"
+TOKEN_SETTING: Final = "CACAH_TOKEN"  # noqa: S105 - the name of a setting
+
+# A read may wait 10 s until a position is counted.
+ANSWER_WITHIN_S: Final = 60.0
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--projections", help=f"Their address; else {PROJECTIONS_SETTING}, or the local one."
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help=f"Holds the token; else {TOKEN_SETTING}, or the local operator's."),
+]
+Home = Annotated[Path | None, typer.Option(help="The home of the local stack.")]
+ElectionId = Annotated[str, typer.Option("--election", help="The election's id.")]
+
+
+class CannotAskError(Exception):
+    """Why there is no answer, in one sentence that says what to do."""
+
+
+class Projections:
+    """One projections service; every method raises CannotAskError."""
+
+    def __init__(
+        self, address: str | None = None, token_file: Path | None = None, home: Path | None = None
+    ) -> None:
+        try:
+            settings = read_settings()
+        except StackError as error:
+            raise CannotAskError(str(error)) from None
+        settings = settings.at(home or settings.home)
+        given = os.environ.get(PROJECTIONS_SETTING)
+        self.address = address or given or urls(settings)["projections"]
+        secret = settings.operator_token
+        token = _token(token_file, secret.get_secret_value() if secret else None, settings.home)
+        self._client = httpx.Client(
+            base_url=self.address,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=ANSWER_WITHIN_S,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON that an address below `/v1/elections/` answers."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        try:
+            answer = self._client.get(f"/v1/elections/{path}", params=given)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise CannotAskError(
+                f"no projections answer at {self.address} ({type(error).__name__}); start them"
+                " with `cacah up`, or name others with --projections"
+            ) from None
+        if answer.is_success:
+            body: dict[str, Any] = answer.json()
+            return body
+        raise CannotAskError(_said(answer))
+
+
+def _said(answer: httpx.Response) -> str:
+    """What a problem says."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, LookupError, TypeError):
+        return f"projections answered {answer.status_code}; is it their address?"
+
+
+def _token(path: Path | None, operators: str | None, home: Path) -> str:
+    given = os.environ.get(TOKEN_SETTING)
+    if path is None and (known := given or operators):
+        return known.strip()
+    path = path or home / "operator-token"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise CannotAskError(
+            f"no token: {path} cannot be read ({error.strerror}); name a file with --token-file,"
+            f" or set {TOKEN_SETTING}"
+        ) from None
