@@ -64,7 +64,7 @@ def as_of(
         if as_json and as_csv:
             raise CannotAskError("choose one of --json and --csv")
         with Projections(projections, token_file, home) as asked:
-            answer = asked.get(f"{election}/villages", {"as_of": moment})
+            answer = asked.get((election, "villages"), {"as_of": moment})
         rows = chosen(answer["villages"], village or (), district or ())
     except CannotAskError as error:
         typer.echo(f"cacah as-of: {error}", err=True)

@@ -1,7 +1,7 @@
 """`cacah explain`: which events made the difference of a village's tally, by class, in words."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -69,7 +69,7 @@ def explain(
     """
     try:
         with Projections(projections, token_file, home) as asked:
-            found = _read(asked, f"{election}/villages/{village}/history", begin, end)
+            found = _read(asked, (election, "villages", village, "history"), begin, end)
     except CannotAskError as error:
         typer.echo(f"cacah explain: {error}", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
@@ -81,7 +81,9 @@ def explain(
         raise typer.Exit(DIFFERS)
 
 
-def _read(asked: Projections, path: str, begin: str | None, end: str | None) -> Explanation:
+def _read(
+    asked: Projections, path: Sequence[str], begin: str | None, end: str | None
+) -> Explanation:
     for _ in range(ATTEMPTS):
         first = page = asked.get(path, {"from": begin, "to": end, "limit": PAGE_EVENTS})
         events = list(page["events"])

@@ -1,7 +1,8 @@
 """Projections as a command of the operator's asks them: where they are, with which token."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self
@@ -18,6 +19,9 @@ TOKEN_SETTING: Final = "CACAH_TOKEN"  # noqa: S105 - the name of a setting
 
 # A read may wait 10 s until a position is counted.
 ANSWER_WITHIN_S: Final = 60.0
+
+# Of ids and codes alike; nothing that would make another address of it.
+_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 Address = Annotated[
     str | None,
@@ -69,11 +73,14 @@ class Projections:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON that an address below `/v1/elections/` answers."""
+    def get(self, path: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON of an address below `/v1/elections/`, given by its parts."""
+        for part in path:
+            if not _PART.fullmatch(part):
+                raise CannotAskError(f"{part!r} is neither an election's id nor a village's code")
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            answer = self._client.get(f"/v1/elections/{path}", params=given)
+            answer = self._client.get("/v1/elections/" + "/".join(path), params=given)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise CannotAskError(
                 f"no projections answer at {self.address} ({type(error).__name__}); start them"
