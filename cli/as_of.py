@@ -8,15 +8,20 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from cli.projections import Address, CannotAskError, ElectionId, Home, Projections, TokenFile
+from cli.projections import (
+    COULD_NOT_RUN,
+    Address,
+    CannotAskError,
+    ElectionId,
+    Home,
+    Projections,
+    TokenFile,
+    table_console,
+)
 from shared.counts import Counts
-
-COULD_NOT_RUN: Final = 2
-
-# Wide enough for every column where there is no terminal that has a width.
-PLAIN_WIDTH: Final = 160
 
 # What a terminal has room for, with its heading; CSV and JSON have every count.
 SHOWN: Final = {
@@ -30,6 +35,8 @@ SHOWN: Final = {
     "under_age": "under age",
     "rights_revoked": "revoked",
 }
+
+UNBOUNDED_WIDTH: Final = 1_000
 
 Row = dict[str, Any]
 
@@ -100,16 +107,27 @@ def _print_csv(rows: Iterable[Row]) -> None:
 
 
 def _print_table(rows: list[Row], title: str) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+    console = table_console()
     console.print(title, markup=False)
+    # A number that is cut off would be a wrong one: rather fewer columns.
+    names = list(SHOWN)
+    while not _fits(console, table := _table(rows, names)) and len(names) > 1:
+        names.pop()
+    console.print(table)
+
+
+def _fits(console: Console, table: Table) -> bool:
+    anything = console.options.update(max_width=UNBOUNDED_WIDTH)
+    return Measurement.get(console, anything, table).maximum <= console.width
+
+
+def _table(rows: list[Row], names: Collection[str]) -> Table:
     table = Table(box=None, pad_edge=False, show_footer=len(rows) > 1)
     table.add_column("village", footer="together", no_wrap=True)
     table.add_column("name", no_wrap=True)
-    for name, heading in SHOWN.items():
+    for name in names:
         total = sum(row[name] for row in rows)
-        table.add_column(heading, footer=f"{total:,}", justify="right", no_wrap=True)
+        table.add_column(SHOWN[name], footer=f"{total:,}", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["village"], row["name"], *(f"{row[name]:,}" for name in SHOWN))
-    console.print(table)
+        table.add_row(row["village"], row["name"], *(f"{row[name]:,}" for name in names))
+    return table

@@ -10,8 +10,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.as_of import COULD_NOT_RUN, PLAIN_WIDTH
-from cli.projections import Address, CannotAskError, ElectionId, Home, Projections, TokenFile
+from cli.projections import (
+    COULD_NOT_RUN,
+    Address,
+    CannotAskError,
+    ElectionId,
+    Home,
+    Projections,
+    TokenFile,
+    table_console,
+)
 from shared.calendar import OFFICE_ZONE
 from shared.counts import Counts
 
@@ -73,10 +81,7 @@ def explain(
     except CannotAskError as error:
         typer.echo(f"cacah explain: {error}", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
-    show(console, election, found)
+    show(table_console(), election, found)
     if not found.adds_up():
         raise typer.Exit(DIFFERS)
 
@@ -108,9 +113,9 @@ def show(console: Console, election: str, found: Explanation) -> None:
     if not found.events:
         console.print("No event changed this village's tally.")
     else:
-        console.print(_groups(found.events))
-        console.print(_list(found.events))
-    console.print(_sum(found))
+        for table in (_groups(found.events), _list(found.events)):
+            console.print("", table, sep="\n")
+    console.print("", _sum(found), "", sep="\n")
     console.print(
         f"before + {len(found.events)} events = after: "
         + ("yes, in every count" if found.adds_up() else "NO; tell the developers"),
@@ -120,7 +125,7 @@ def show(console: Console, election: str, found: Explanation) -> None:
 
 def _on_the_definition(heading: Mapping[str, Any]) -> str | None:
     definition = heading["definition"]
-    if definition["time"] is None or definition["position"] < heading["from"]:
+    if definition["time"] is None or definition["position"] <= heading["from"]:
         return None
     moment = datetime.fromisoformat(definition["time"]).astimezone(OFFICE_ZONE)
     return (

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Self
 
 import httpx
 import typer
+from rich.console import Console
 
 from cli.stack import StackError
 from cli.stack.services import urls
@@ -19,6 +20,11 @@ TOKEN_SETTING: Final = "CACAH_TOKEN"  # noqa: S105 - the name of a setting
 
 # A read may wait 10 s until a position is counted.
 ANSWER_WITHIN_S: Final = 60.0
+
+COULD_NOT_RUN: Final = 2
+
+# Wide enough for every column where there is no terminal that has a width.
+PLAIN_WIDTH: Final = 160
 
 # Of ids and codes alike; nothing that would make another address of it.
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -90,6 +96,12 @@ class Projections:
             body: dict[str, Any] = answer.json()
             return body
         raise CannotAskError(_said(answer))
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal, whole where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def _said(answer: httpx.Response) -> str:

@@ -175,8 +175,9 @@ class Feed:
             heads = await _lock_heads(connection, elections)
             told = await _read_told(connection, keys)
             numbered = number(heads, told, batch.records)
-            moment = await _not_before_the_last(connection, elections, numbered_at)
-            await _write_changes(connection, heads, numbered.changes, moment)
+            if numbered.changes:
+                moment = await _not_before_the_last(connection, elections, numbered_at)
+                await _write_changes(connection, heads, numbered.changes, moment)
             await _write_told(connection, numbered.told)
             await _move_heads(connection, numbered.heads)
             await keep_unreadable(connection, batch.unreadable)
@@ -282,11 +283,10 @@ async def _write_changes(
         election = change.key.election
         told[election] = max(told[election], change.position)
         rows.append(_row(change, numbered_at, told[election]))
-    if rows:
-        driver = await driver_of(connection)
-        await driver.copy_records_to_table(
-            "changes", schema_name="notifier", columns=_CHANGE_COLUMNS, records=rows
-        )
+    driver = await driver_of(connection)
+    await driver.copy_records_to_table(
+        "changes", schema_name="notifier", columns=_CHANGE_COLUMNS, records=rows
+    )
 
 
 def _row(change: Change, numbered_at: datetime, told_position: int) -> tuple[Any, ...]:

@@ -7,53 +7,30 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import queries
 from services.projections.queries import Reading
-from shared.counts import Counts
-from shared.region_codes import COUNTRY
 
 
 class HistoryNotWholeError(Exception):
     """What lies before a position is still being filled in, for a definition put of late."""
 
 
-_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in Counts._fields)
-_NAMES: Final = ", ".join(Counts._fields)
-
-# One statement: one state of the tables, so one definition, and a checkpoint that its history has
-# not outrun. Without a checkpoint it is as right, and slower.
-_TALLIES_AS_OF: Final = f"""
-    WITH serving AS (
-        SELECT fold, area, history_from FROM projections.elections WHERE id = :election
-    ),
-    checkpoint AS (
-        SELECT coalesce(max(position), 0) AS position FROM projections.checkpoints
-        WHERE election = :election AND fold = (SELECT fold FROM serving)
-            AND position <= CAST(:position AS bigint)
-    ),
-    stood AS (
-        SELECT village, {_SUMS}
-        FROM (
-            SELECT village, {_NAMES} FROM projections.checkpoints
-            WHERE election = :election AND fold = (SELECT fold FROM serving)
-                AND position = (SELECT position FROM checkpoint)
-            UNION ALL
-            SELECT village, {_NAMES} FROM projections.history
-            WHERE election = :election AND fold = (SELECT fold FROM serving)
-                AND position > (SELECT position FROM checkpoint)
-                AND position <= CAST(:position AS bigint)
-        ) AS parts
-        WHERE CAST(:within AS text) IS NULL OR village LIKE :within
-        GROUP BY village
-    )
-    SELECT CAST(:position AS bigint) AS position, history_from, tallies.village,
-        {", ".join(f"coalesce(stood.{name}, 0) AS {name}" for name in Counts._fields)}
-    FROM projections.tallies CROSS JOIN serving LEFT JOIN stood USING (village)
-    WHERE tallies.election = :election
-        AND (area = '{COUNTRY}' OR village = area OR starts_with(village, area || '.'))
-        AND (CAST(:within AS text) IS NULL OR tallies.village LIKE :within)
-    ORDER BY tallies.village
-"""  # noqa: S608 - only the names of our own columns
-
-_TALLIES_BACK_TO: Final = queries.tallies_at("CAST(:position AS bigint)")
+_POSITION: Final = "CAST(:position AS bigint)"
+_CHECKPOINT: Final = (
+    "(SELECT coalesce(max(position), 0) FROM projections.checkpoints"  # noqa: S608 - as below
+    " WHERE election = :election AND fold = (SELECT fold FROM serving)"
+    f" AND position <= {_POSITION})"
+)
+# Right without any checkpoint too, only slower.
+_TALLIES_AS_OF: Final = queries.tallies_of(
+    _POSITION,
+    queries.ZEROS,
+    f"SELECT village, {queries.COUNTS} FROM projections.checkpoints"  # noqa: S608 - our own columns
+    " WHERE election = :election AND fold = (SELECT fold FROM serving)"
+    f" AND position = {_CHECKPOINT}",
+    f"SELECT village, {queries.COUNTS} FROM projections.history"  # noqa: S608 - our own columns
+    " WHERE election = :election AND fold = (SELECT fold FROM serving)"
+    f" AND position > {_CHECKPOINT} AND position <= {_POSITION}",
+)
+_TALLIES_BACK_TO: Final = queries.tallies_back_to(_POSITION)
 
 
 async def tallies_as_of(

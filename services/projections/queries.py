@@ -142,48 +142,67 @@ class Reading:
     villages: dict[str, Counts]
 
 
-_COUNTS: Final = Counts._fields
+_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in Counts._fields)
+
+# What the statements for tallies take of a row: its counts, the opposite, or nothing.
+COUNTS: Final = ", ".join(Counts._fields)
+NEGATED: Final = ", ".join(f"-{name} AS {name}" for name in Counts._fields)
+ZEROS: Final = ", ".join(f"0 AS {name}" for name in Counts._fields)
 
 
-def tallies_at(position: str) -> str:
-    """The statement for the tallies at a position at or after the cut's history: those that stand,
-    less what later events added. `position` is an SQL expression of our own.
+def tallies_of(position: str, counts: str, *others: str) -> str:
+    """A statement for the tallies of the villages of an election's area at a position.
 
-    No event lies after the furthest mark; that bound is said for the planner, which then expects
-    few rows and takes the index on (election, position).
+    `counts` is what is taken of a village's row in the tallies, `others` are selects of a village
+    and its counts, added to it; they may use `serving`, the row of the election. One statement: one
+    state of the tables and one definition. Everything is added up and nothing joined: a table that
+    grew of late is not known to the planner, and a join of it could take minutes.
     """
+    parts = "".join(f" UNION ALL {other}" for other in others)
     return f"""
     WITH serving AS (
         SELECT fold, area, history_from FROM projections.elections WHERE id = :election
-    ),
-    later AS (
-        SELECT village, {", ".join(f"sum({name}) AS {name}" for name in _COUNTS)}
-        FROM projections.history
-        WHERE election = :election AND fold = (SELECT fold FROM serving)
-            AND position > {position}
-            AND position <= (SELECT max(position) FROM projections.marks)
-        GROUP BY village
     )
-    SELECT {position} AS position, history_from, tallies.village,
-        {", ".join(f"tallies.{name} - coalesce(later.{name}, 0) AS {name}" for name in _COUNTS)}
-    FROM projections.tallies CROSS JOIN serving LEFT JOIN later USING (village)
-    WHERE tallies.election = :election
-        AND (area = '{COUNTRY}' OR village = area OR starts_with(village, area || '.'))
-        AND (CAST(:within AS text) IS NULL OR tallies.village LIKE :within)
-    ORDER BY tallies.village
+    SELECT {position} AS position, (SELECT history_from FROM serving) AS history_from, village,
+        {_SUMS}
+    FROM (
+        SELECT village, {counts}
+        FROM projections.tallies CROSS JOIN serving
+        WHERE election = :election
+            AND (area = '{COUNTRY}' OR village = area OR starts_with(village, area || '.'))
+        {parts}
+    ) AS parts
+    WHERE CAST(:within AS text) IS NULL OR village LIKE :within
+    GROUP BY village ORDER BY village
     """  # noqa: S608 - only the names of our own columns
+
+
+def tallies_back_to(position: str) -> str:
+    """A statement for the tallies at a position (an expression of our own) from which on the
+    history is whole: those that stand, less what later events added.
+
+    No event lies after the furthest mark; that bound is said for the planner, which then expects
+    few rows and takes the index on the position.
+    """
+    return tallies_of(
+        position,
+        COUNTS,
+        f"SELECT village, {NEGATED} FROM projections.history"  # noqa: S608 - our own columns
+        " WHERE election = :election AND fold = (SELECT fold FROM serving)"
+        f" AND position > {position} AND position <= (SELECT max(position) FROM projections.marks)",
+    )
 
 
 # Partitions advance apart from each other, so the tallies hold some events after the cut: what
 # those added is taken off again.
-_TALLIES_AT_THE_CUT: Final = tallies_at("(SELECT min(position) FROM projections.marks)")
+_TALLIES_AT_THE_CUT: Final = tallies_back_to("(SELECT min(position) FROM projections.marks)")
 
 
 async def tallies(
     connection: AsyncConnection, election_id: str, area: str | None = None
 ) -> Reading:
     """The tallies of an election's villages at the cut, those of an area (a code) alone if one
-    is given: one statement, so one state of the tables and one definition of the election."""
+    is given."""
     found = await connection.execute(text(_TALLIES_AT_THE_CUT), named(election_id, area))
     rows = found.all()
     return Reading(

@@ -316,27 +316,33 @@ async def test_checkpoints_are_the_prefixes_and_are_read(world: World, service: 
 async def test_forgotten_checkpoints_are_made_anew_from_a_changed_history(
     world: World, service: Service
 ) -> None:
-    entries = life_in_the_regency(300)
-    await world.send(*entries)
+    entries = life_in_the_regency(360)
+    await world.send(*entries[:300])
     await service.at(300)
     await made(world, "pilkada-2024", 300)
+    (row,) = await world.fetch(
+        "SELECT min(position) AS position FROM projections.history WHERE position > 150"
+    )
+    changed = row["position"]
     engine = create_engine(world.url, pool_size=1)
     async with engine.begin() as connection:
-        await forget_checkpoints(connection, 150)
+        await forget_checkpoints(connection, changed)
         left = await connection.exec_driver_sql("SELECT max(position) FROM projections.checkpoints")
-        assert left.scalar_one() == 100
-        await connection.exec_driver_sql(
-            "UPDATE projections.history SET tni = tni + 1 WHERE position = 150"
+        assert left.scalar_one() == 150
+        late = await connection.exec_driver_sql(
+            f"UPDATE projections.history SET tni = tni + 1 WHERE position = {changed}"
         )
-        # Nobody makes one of the old history until this is committed.
+        # Meanwhile the next would come due: it must not be made of the old history.
+        await world.send(*entries[300:])
+        await service.at(360)
         await asyncio.sleep(0.5)
     await engine.dispose()
-    await made(world, "pilkada-2024", 300)
-    before = (await as_of(service, 149))[1]
-    after = (await as_of(service, 299))[1]
-    assert before == expected(entries[:149], PILKADA_2024)
-    wanted = expected(entries[:299], PILKADA_2024)
-    assert sum(after[v].tni - wanted[v].tni for v in wanted) >= 1
+    await made(world, "pilkada-2024", 350)
+    for position, added in ((changed - 1, 0), (changed, 1), (299, 1), (355, 1)):
+        counts = (await as_of(service, position))[1]
+        right = expected(entries[:position], PILKADA_2024)
+        difference = sum(counts[v].tni - right[v].tni for v in right)
+        assert difference == added * late.rowcount
 
 
 async def test_a_checkpointer_killed_again_and_again_leaves_the_right_ones(

@@ -275,7 +275,7 @@ async def test_min_position_waits_until_the_event_is_counted(
 async def test_min_position_gives_up_and_says_when_to_ask_again(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.projections.api.MIN_POSITION_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("services.projections.reader.POSITION_TIMEOUT_S", 0.2)
     answer = await service.get("/total", min_position=1)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["type"].endswith("/not-yet")

@@ -174,3 +174,7 @@ async def test_times_rise_with_the_sequence_though_a_clock_goes_back(
         assert taken.head.sequence == sequence
         assert list(taken.counts.values()) == [Counts(residents=sequence)] * (sequence > 0)
     await engine.dispose()
+    rows = await execute(
+        parts, database, "SELECT numbered_at FROM notifier.changes ORDER BY sequence"
+    )
+    assert [(row["numbered_at"] - began) // timedelta(minutes=1) for row in rows] == [0, 10, 10, 20]

@@ -6,6 +6,7 @@ from services.projections.domain.explaining import Effect, effect_of, in_words
 from services.projections.domain.tally import project
 from shared.counts import Counts
 from shared.elections import PILKADA_2024
+from shared.events.codec import EVENT_TYPES
 from shared.events.facts import TYPE_PREFIX
 from tests.property.test_fold_against_slow_model import fact_of, model_of
 
@@ -85,6 +86,13 @@ def test_an_effect_is_told_with_its_cause(
     event_type = TYPE_PREFIX + kind
     assert effect_of(event_type, added) is effect
     assert in_words(event_type, effect) == words
+
+
+@pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
+def test_every_type_of_event_has_words_of_its_own(kind: str) -> None:
+    words = in_words(TYPE_PREFIX + kind, Effect.COUNTED_OTHERWISE)
+    assert words.startswith("counted in other classes: ")
+    assert kind not in words
 
 
 @pytest.mark.parametrize("seed", range(8))
