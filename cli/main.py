@@ -11,6 +11,7 @@ from cli import demo, parked, tokens, up  # noqa: E402
 from cli.as_of import as_of  # noqa: E402
 from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
+from cli.republish import republish  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -27,6 +28,7 @@ main.command("demo")(demo.demo)
 main.command("import")(import_file)
 main.command("as-of")(as_of)
 main.command("explain")(explain)
+main.command("republish")(republish)
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

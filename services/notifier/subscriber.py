@@ -3,8 +3,9 @@
 What can go wrong here: the process dies between commit and acknowledgement (the batch comes
 again and is dropped by its revisions or places); the partition goes to another process while a
 batch is under way (both commit, the head's lock puts one after the other, the second is a
-repeat); Kafka is away at the start or later (tried again for ever). A handler that raises would
-be passed over by the next acknowledgement, so ours does not: it repeats.
+repeat); Kafka is away at the start or later (tried again for ever); the topic is lost and made
+anew (it is read from its beginning, whatever offset was reached in the old one). A handler that
+raises would be passed over by the next acknowledgement, so ours does not: it repeats.
 """
 
 import asyncio
@@ -83,6 +84,7 @@ class Subscriber:
         self._most_records = most_records
         self._membership: _Membership | None = None
         self._answers = False
+        self._ends: dict[TopicPartition, int] = {}
 
     @property
     def connected(self) -> bool:
@@ -106,24 +108,45 @@ class Subscriber:
         """Return when the consumer must be made anew."""
         await ensure_topics(self._bootstrap)
         self._membership = _Membership()
-        broker = self._broker(self._membership)
+        broker, subscription = self._broker(self._membership)
         try:
             await broker.start()
-            await self._watch(broker, self._membership)
+            await self._watch(broker, subscription.consumer, self._membership)
         finally:
             self._membership = None
             await broker.stop()
 
-    async def _watch(self, broker: KafkaBroker, membership: _Membership) -> None:
+    async def _watch(self, broker: KafkaBroker, consumer: Any, membership: _Membership) -> None:
         self._answers = True
         while not membership.stuck():
             answers = await broker.ping(PING_S)
             if answers and not self._answers:
                 await ensure_topics(self._bootstrap)
             self._answers = answers
+            if answers:
+                await self._begin_anew(consumer)
             await asyncio.sleep(LOOK_S)
 
-    def _broker(self, membership: _Membership) -> KafkaBroker:
+    async def _begin_anew(self, consumer: Any) -> None:
+        """Read from its beginning what ends before where it ended: it is another topic.
+
+        Kafka itself would go on at the old offset, if the new topic has grown beyond it.
+        """
+        assigned = consumer.assignment()
+        if not assigned:
+            return
+        try:
+            async with asyncio.timeout(PING_S):
+                ends = await consumer.end_offsets(list(assigned))
+            if any(end < self._ends.get(each, 0) for each, end in ends.items()):
+                logger.error("the topic was lost; the new one is read from its beginning")
+                await consumer.seek_to_beginning(*assigned)
+        except (KafkaError, TimeoutError):
+            # Away, or giving the partitions to others: the next look tells.
+            return
+        self._ends |= ends
+
+    def _broker(self, membership: _Membership) -> tuple[KafkaBroker, Any]:
         broker = KafkaBroker(
             self._bootstrap,
             apply_types=False,
@@ -146,7 +169,7 @@ class Subscriber:
             decoder=_as_fetched,
         )
         subscribe(self._take)
-        return broker
+        return broker, subscribe
 
     async def _take(self, message: KafkaMessage) -> None:
         records = cast("tuple[ConsumerRecord[Any, Any], ...]", message.raw_message)

@@ -1,24 +1,29 @@
 """Announcing changes of tallies on the topic `voter.changes`, and of persons on `voter.persons`.
 
 A change waits in the outbox, where the transaction of its tally put it, until the broker has
-acknowledged it. A crash between acknowledgement and removal sends it again; its revision tells
-whoever reads the topic. One process at a time announces, under a lock that ends with its
-transaction; should it lose the lock while its records are on their way, another sends the same
-records in the same order, and each village's revisions still arrive for the first time in turn.
+acknowledged it. A broker that lost its topics is told everybody's present state again: the last
+revision of each village, and of each person the last event that moved their vote.
+
+A crash between acknowledgement and removal sends a change again; its revision tells whoever reads
+the topic. One process at a time announces, under a lock that ends with its transaction; should it
+lose the lock while its records are on their way, another sends the same records in the same
+order, and each village's revisions still arrive for the first time in turn.
 """
 
 import asyncio
+import logging
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.projections import metrics, tables
+from services.projections import announced, metrics, queries, tables
 from services.projections.domain.electorate import votes_in
 from services.projections.domain.tally import Step, TallyChange
 from services.projections.queries import Serving
@@ -28,7 +33,17 @@ from shared.database import wait_for
 from shared.elections import Election
 from shared.events.records import partition_of
 from shared.regions import district_of
-from shared.topics import PARTITIONS, VOTER_CHANGES, VOTER_PERSONS
+from shared.topics import (
+    PARTITIONS,
+    VOTER_CHANGES,
+    VOTER_PERSONS,
+    Ends,
+    TopicLostError,
+    ensure_topics,
+    read_ends,
+)
+
+logger = logging.getLogger(__name__)
 
 # About 900 bytes each; what goes to one partition must fit into one record batch.
 ANNOUNCEMENTS_AT_ONCE: Final = 1_000
@@ -46,6 +61,10 @@ ELECTION_CHANGED: Final = "election.changed"
 
 # Behind the waking after each commit, for what another process left.
 POLL_S: Final = 1.0
+
+# Whether the topic is still the one that was written to is asked so often; an acknowledgement
+# tells it too.
+LOOK_EVERY_S: Final = 2.0
 
 # Less than tables.SILENCE_MS, so that our own transaction outlives the wait.
 REQUEST_TIMEOUT_MS: Final = 8_000
@@ -116,7 +135,10 @@ def _voter_news(
 
 
 class Announcer:
-    """Sends what waits in the outbox, whenever it is woken."""
+    """Sends what waits in the outbox, whenever it is woken, and all again to a topic that was
+    lost."""
+
+    topic: ClassVar[str] = VOTER_CHANGES
 
     def __init__(self, engine: AsyncEngine, bootstrap: str) -> None:
         self._engine = engine
@@ -126,6 +148,19 @@ class Announcer:
     async def run(self) -> None:
         """Announce until something fails: then this producer may no longer be trusted, and a new
         one must be made by calling again."""
+        await ensure_topics(self._bootstrap)
+        try:
+            await self._look()
+            await self._announce_on()
+        except TopicLostError:
+            metrics.TOPICS_LOST.labels(self.topic).inc()
+            logger.error(
+                "the topic was lost and is told everything again", extra={"topic": self.topic}
+            )
+            async with self._engine.begin() as connection:
+                await self._begin_anew(connection)
+
+    async def _announce_on(self) -> None:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             enable_idempotence=True,
@@ -135,11 +170,32 @@ class Announcer:
         )
         try:
             await producer.start()
+            looked_s = time.monotonic()
             while True:
                 if not await self._announce(producer):
                     await wait_for(self.woken, POLL_S)
+                if time.monotonic() - looked_s > LOOK_EVERY_S:
+                    await self._look()
+                    looked_s = time.monotonic()
         finally:
             await producer.stop()
+
+    async def _look(self) -> None:
+        """Raises TopicLostError when the topic has lost what was announced."""
+        async with self._engine.connect() as connection:
+            known = await announced.ends(connection, self.topic)
+        found = await read_ends(self._bootstrap, self.topic)
+        if known.are_beyond(found):
+            raise TopicLostError
+
+    async def _send(
+        self, connection: AsyncConnection, producer: Any, records: Iterable["_Record"]
+    ) -> list[int]:
+        """Send, and note where the topic then ends; the indices of what was sent."""
+        ends = await announced.ends(connection, self.topic)
+        sent = await _send(producer, self.topic, records, ends)
+        await announced.note_ends(connection, self.topic, ends)
+        return sent
 
     async def _announce(self, producer: Any) -> int:
         """How many changes were sent, of those that waited."""
@@ -148,10 +204,20 @@ class Announcer:
             if not waiting:
                 return 0
             records = [_village_record(item) for item in waiting]
-            sent = [waiting[n] for n in await _send(producer, VOTER_CHANGES, records)]
+            sent = [waiting[n] for n in await self._send(connection, producer, records)]
             await tables.remove_from_outbox(connection, sent)
         metrics.ANNOUNCED.inc(len(sent))
         return len(sent)
+
+    async def _begin_anew(self, connection: AsyncConnection) -> None:
+        """Have the last revision of every village told again, from nothing, so that a topic that
+        begins with it still adds up to the tallies."""
+        await tables.lock_announcing(connection, tables.ANNOUNCER_LOCK)
+        elections = {each.election.id: each.election for each in await queries.serving(connection)}
+        present = await announced.present_tallies(connection)
+        again = [announcement(change, elections[change.key.election]) for change in present]
+        await announced.put_back(connection, again)
+        await announced.forget_ends(connection, self.topic)
 
 
 class VoterAnnouncer(Announcer):
@@ -161,24 +227,32 @@ class VoterAnnouncer(Announcer):
     changes waiting.
     """
 
+    topic = VOTER_PERSONS
+
     async def _announce(self, producer: Any) -> int:
         async with self._engine.begin() as connection:
             waiting = await tables.voter_outbox(connection, VOTERS_AT_ONCE)
             if waiting is None:
                 return 0
             areas = await tables.untold_areas(connection)
-            await _send(producer, VOTER_PERSONS, [_area_record(area) for area in areas])
+            await self._send(connection, producer, [_area_record(area) for area in areas])
             await tables.tell_areas(connection, areas)
             news = [*waiting.news, *map(news_of_difference, waiting.differences)]
             # Of one fold a difference is told before the events, and an earlier fold before both.
             news.sort(key=lambda item: (item.fold, item.place))
             records = [_voter_record(item) for item in news]
-            sent = [news[n] for n in await _send(producer, VOTER_PERSONS, records)]
+            sent = [news[n] for n in await self._send(connection, producer, records)]
             await tables.remove_from_voter_outbox(connection, sent)
         metrics.VOTERS_ANNOUNCED.inc(len(sent))
         if waiting.differences:
             await asyncio.sleep(REST_S)
         return len(sent)
+
+    async def _begin_anew(self, connection: AsyncConnection) -> None:
+        """Have everybody's present vote told again; the Reteller gathers it."""
+        await tables.lock_announcing(connection, tables.VOTER_ANNOUNCER_LOCK)
+        await announced.ask(connection)
+        await announced.forget_ends(connection, self.topic)
 
 
 class _Record(NamedTuple):
@@ -202,10 +276,10 @@ def _area_record(item: AreaNews) -> _Record:
     return _Record(partition_of_village(item.election), item.election.encode(), orjson.dumps(value))
 
 
-async def _send(producer: Any, topic: str, records: Iterable[_Record]) -> list[int]:
+async def _send(producer: Any, topic: str, records: Iterable[_Record], ends: Ends) -> list[int]:
     """Send as one record batch a partition, which the broker takes whole or not at all: no
     change can overtake the one before it. What does not fit stays for the next round; the
-    indices of what was sent."""
+    indices of what was sent. Raises TopicLostError."""
     batches: defaultdict[int, Any] = defaultdict(producer.create_batch)
     full: set[int] = set()
     sent = []
@@ -216,9 +290,17 @@ async def _send(producer: Any, topic: str, records: Iterable[_Record]) -> list[i
             full.add(partition)
         else:
             sent.append(index)
+    counts = {partition: batch.record_count() for partition, batch in batches.items()}
     acknowledgements = [
         await producer.send_batch(batch, topic, partition=partition)
         for partition, batch in batches.items()
     ]
-    await asyncio.gather(*acknowledgements)
+    stored = await asyncio.gather(*acknowledgements, return_exceptions=True)
+    # All are heard before one that failed is told: any may show that the topic was lost.
+    for (partition, count), result in zip(counts.items(), stored, strict=True):
+        if not isinstance(result, BaseException):
+            ends.acknowledge(partition, result.offset, count)
+    for result in stored:
+        if isinstance(result, BaseException):
+            raise result
     return sent

@@ -21,6 +21,7 @@ from services.projections.failures import DATABASE_AWAY, FORESEEN, described
 from services.projections.projecting import Projector
 from services.projections.reader import RETRY_AFTER_S, Reader
 from services.projections.refolding import Backfiller, Refolder
+from services.projections.retelling import Reteller
 from services.projections.settings import ProjectionsSettings
 from services.projections.subscriber import Subscriber
 from services.projections.waiting import CutWatch
@@ -55,6 +56,7 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
         backfiller.woken.set()
 
     refolder = Refolder(engine, settings.database_url, on_switch)
+    reteller = Reteller(engine, settings.database_url, on_commit)
 
     subscriber = Subscriber(settings.kafka_bootstrap, Projector(engine, on_commit))
     prepared = asyncio.Event()
@@ -75,6 +77,7 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
             _for_ever("folding elections", refolder.run),
             _for_ever("filling histories", backfiller.run),
             _for_ever("making checkpoints", Checkpointer(engine).run),
+            _for_ever("telling of voters again", reteller.run),
             _for_ever("watching the cut", watch.run),
         )
 

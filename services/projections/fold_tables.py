@@ -34,10 +34,11 @@ from shared.elections import Election
 from shared.events.codec import read_fact
 from shared.events.facts import Fact, LoggedFact
 
-# Arbitrary numbers of our own: for the lock of who folds elections, and of who fills histories;
-# the second key of an election's lock is its id.
+# Arbitrary numbers of our own: for the lock of who folds elections, of who fills histories,
+# and of who tells of everybody again; the second key of an election's lock is its id.
 FOLDER_LOCK: Final = 0x6361_6361_6804
 BACKFILLER_LOCK: Final = 0x6361_6361_6805
+RETELLER_LOCK: Final = 0x6361_6361_6808
 PUTS_LOCK: Final = 0x6361_6805
 
 # Whether another process still holds a lock is asked so often.

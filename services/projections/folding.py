@@ -17,9 +17,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections import fold_tables, queries, tables
+from services.projections import announced, fold_tables, queries, tables
+from services.projections.announcing import voter_news
 from services.projections.domain.definitions import written_definition
+from services.projections.domain.electorate import votes_in
 from services.projections.domain.refold import (
     Folded,
     Marks,
@@ -29,8 +32,9 @@ from services.projections.domain.refold import (
     tallies_of,
     up_to,
 )
-from services.projections.domain.resident import lived
+from services.projections.domain.resident import Resident, lived
 from services.projections.domain.tally import project
+from services.projections.queries import Serving
 from shared.counts import Counts
 from shared.database import create_engine
 from shared.elections import Election
@@ -41,6 +45,11 @@ from shared.events.records import partition_of
 FOLDING_NICENESS: Final = 1
 FILLING_NICENESS: Final = 15
 
+RETELLING_NICENESS: Final = 5
+
+# Residents of whom is told again in one transaction.
+RETOLD_AT_ONCE: Final = 500
+
 # Residents whose history is filled in one transaction; then it rests, so many times as long as it
 # worked.
 FILLED_AT_ONCE: Final = 500
@@ -48,6 +57,9 @@ REST: Final = 3
 
 # Residents with retractions that are read at once.
 READ_AT_ONCE: Final = 1_000
+
+# The election that was there from the start begins with this one.
+FIRST_FOLD: Final = 0
 
 MOST_OUTPUT_BYTES: Final = 64 * 1024 * 1024
 
@@ -98,6 +110,19 @@ async def fill_history(database_url: str, fold: int, election: Election) -> bool
     more. Raises FoldingFailedError."""
     job = {
         "task": "fill",
+        "database_url": database_url,
+        "fold": fold,
+        "election": _written(election),
+    }
+    result = await _in_a_process(job)
+    return bool(result["is_whole"])
+
+
+async def retell_voters(database_url: str, fold: int, election: Election) -> bool:
+    """Put everybody's last change as a voter into the outbox again, in a process of its own;
+    false if the folding serves no more. Raises FoldingFailedError."""
+    job = {
+        "task": "retell",
         "database_url": database_url,
         "fold": fold,
         "election": _written(election),
@@ -211,6 +236,47 @@ async def _fill(job: Mapping[str, Any]) -> dict[str, Any]:
     return {"is_whole": serves}
 
 
+async def _retell(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell of everybody again, some residents at a time."""
+    serving = Serving(_defined(job["election"]), job["fold"], put_number=0)
+    engine = create_engine(job["database_url"], pool_size=1)
+    resident_id: UUID | None = fold_tables.NOBODY
+    serves = True
+    while serves and resident_id is not None:
+        async with engine.begin() as connection:
+            serves = await announced.hold_fold(connection, serving.election.id, serving.fold)
+            if serves:
+                residents = await fold_tables.residents_after(
+                    connection, resident_id, RETOLD_AT_ONCE
+                )
+                await _retell_some(connection, residents, serving)
+                resident_id = max(residents, default=None)
+    await engine.dispose()
+    return {"is_whole": serves}
+
+
+async def _retell_some(
+    connection: AsyncConnection, residents: Mapping[UUID, Resident], serving: Serving
+) -> None:
+    """Put the last change of each back into the outbox as it was told first.
+
+    Who was never a voter by an election's first definition was never told of. By a later one
+    they may have been a voter before, and that they are none now was told with the folding.
+    """
+    events = [logged for known in residents.values() for logged in known.facts]
+    last = {
+        step.logged.resident_id: step
+        for step in project({}, events, [serving.election]).steps
+        if votes_in(step.before) != votes_in(step.after)
+    }
+    reasons = await announced.types_at(connection, [step.logged.position for step in last.values()])
+    await announced.put_back_voters(connection, voter_news(last.values(), [serving], reasons))
+    if serving.fold > FIRST_FOLD:
+        await announced.put_back_differences(
+            connection, serving.fold, residents.keys() - last.keys()
+        )
+
+
 def _end_with_the_input() -> None:
     # Not by sys.stdin, whose lock would be held when the interpreter ends.
     while os.read(sys.stdin.fileno(), 1):
@@ -226,6 +292,9 @@ def main() -> None:
     if job["task"] == "fold":
         os.nice(FOLDING_NICENESS)
         result = asyncio.run(_fold(job))
+    elif job["task"] == "retell":
+        os.nice(RETELLING_NICENESS)
+        result = asyncio.run(_retell(job))
     else:
         os.nice(FILLING_NICENESS)
         result = asyncio.run(_fill(job))

@@ -36,3 +36,10 @@ SWITCH_SECONDS: Final = Histogram(
     "How long counting stood still while a folding came to serve.",
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
+TOPICS_LOST: Final = Counter(
+    "projections_topics_lost", "Times that a topic of ours was found to be lost.", ["topic"]
+)
+RETOLD: Final = Counter("projections_voters_retold", "Persons told of again to a new topic.")
+LOG_READ: Final = Counter(
+    "projections_log_read", "Times that the log was read because nothing came from the topic."
+)

@@ -64,6 +64,19 @@ class _Pass:
     rest: dict[int, Sequence[Arrival]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The position up to which everything is counted, and the log's last."""
+
+    cut: int
+    last: int
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log holds events that are not counted."""
+        return self.cut < self.last
+
+
 class Projector:
     """Keeps the tables of projections at the log; `on_commit` is called after each commit."""
 
@@ -76,10 +89,16 @@ class Projector:
         async with self._engine.begin() as connection:
             return await tables.raise_epochs(connection, partitions)
 
-    async def is_behind(self) -> bool:
-        """Whether the log holds events that are not counted."""
+    async def progress(self) -> Progress:
+        """How far the log is counted."""
         async with self._engine.connect() as connection:
-            return await queries.cut(connection) < await last_position(connection)
+            return Progress(await queries.cut(connection), await last_position(connection))
+
+    async def read_log(self, epochs: Epochs) -> None:
+        """Count from the log what the topic does not give of the partitions that we hold."""
+        async with self._engine.connect() as connection:
+            last = await last_position(connection)
+        await self._fill(dict.fromkeys(epochs, last), epochs)
 
     async def project(self, batch: Batch, epochs: Epochs) -> set[int]:
         """Project a batch; the partitions of it that somebody else has taken over, of which

@@ -21,7 +21,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from services.projections import metrics
 from services.projections.domain.arrivals import Arrival
 from services.projections.failures import FORESEEN, described
-from services.projections.projecting import Projector
+from services.projections.projecting import Progress, Projector
 from shared.events.records import read_record
 from shared.topics import POPULATION_EVENTS, ensure_topics
 
@@ -47,7 +47,11 @@ STOP_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
 
-# A consumer that gets nothing for so long, while the log is ahead, is made anew.
+# Where the counting stands still for so long while the log is ahead, the log is read: the broker
+# may be away, or have lost its topic and give what is counted again, or lack what comes next.
+READ_LOG_AFTER_S: Final = 10.0
+
+# A consumer that gets nothing for so long, although there was something in the log, is made anew.
 STUCK_AFTER_S: Final = 30.0
 LOOK_EVERY_S: Final = 5.0
 
@@ -179,14 +183,36 @@ class Subscriber:
         return broker, subscription
 
     async def _until_stuck(self) -> None:
-        self._fetched_at = time.monotonic()
+        now_s = self._fetched_at = time.monotonic()
+        log_read_s = 0.0
+        stands, stands_since_s = await self._projector.progress(), now_s
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._is_busy or time.monotonic() - self._fetched_at < STUCK_AFTER_S:
-                continue
-            if self._ownership.epochs and await self._projector.is_behind():
-                logger.warning("nothing comes although the log is ahead, connecting anew")
+            progress, now_s = await self._progress_after(stands), time.monotonic()
+            if progress.cut > stands.cut or not progress.is_behind:
+                stands, stands_since_s = progress, now_s
+            elif self._ownership.epochs and now_s - stands_since_s > READ_LOG_AFTER_S:
+                await self._read_log()
+                log_read_s = now_s
+            quiet_s = now_s - self._fetched_at
+            if not self._is_busy and quiet_s > STUCK_AFTER_S and log_read_s > self._fetched_at:
+                logger.warning("nothing comes although the log was ahead, connecting anew")
                 return
+
+    async def _progress_after(self, known: Progress) -> Progress:
+        """How far the log is counted; what is known while the database is away."""
+        try:
+            return await self._projector.progress()
+        except FORESEEN:
+            return known
+
+    async def _read_log(self) -> None:
+        logger.warning("the counting stands still although the log is ahead, reading the log")
+        metrics.LOG_READ.inc()
+        try:
+            await self._projector.read_log(dict(self._ownership.epochs))
+        except FORESEEN as error:
+            logger.warning("the log could not be read", extra={"error": described(error)})
 
     async def _consume(self, fetched: Fetched) -> None:
         """Project what was fetched; returns when it is stored or no longer ours to store."""

@@ -300,14 +300,19 @@ async def add_to_outbox(connection: AsyncConnection, announcements: Iterable[Ann
     await copy_in(connection, "outbox", ("election", "village", "revision", "value"), rows)
 
 
+async def lock_announcing(connection: AsyncConnection, lock: int) -> None:
+    """Wait until no other process announces, and be the one that does."""
+    await _limit_silence(connection)
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
 async def outbox(connection: AsyncConnection, limit: int) -> list[Announcement]:
     """The changes that wait, each village's in the order of its revisions.
 
     Locked against every other process that announces: a change is visible only when those
     before it are, and so each is sent in its turn.
     """
-    await _limit_silence(connection)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ANNOUNCER_LOCK})
+    await lock_announcing(connection, ANNOUNCER_LOCK)
     rows = await connection.execute(
         text(
             "SELECT election, village, revision, value::text AS value FROM projections.outbox"

@@ -5,14 +5,15 @@ import zlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.registry import log
+from services.registry import log, republishing
 from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
 from services.registry.bodies import MAX_BODY_BYTES, invalid, parse, read_body
 from services.registry.domain.deciding import Answer, Outcome
 from services.registry.domain.submissions import Arrival, arrive
+from services.registry.republishing import Republication
 from services.registry.vault import Vault
 from shared.access import Principal, Role, require
 from shared.event_log import last_position, read_log
@@ -249,3 +250,58 @@ def _missing(received: Sequence[tuple[int, int]]) -> tuple[list[int], int]:
         shown.extend(range(expected, min(first, expected + room)))
         expected = last + 1
     return shown, count
+
+
+@router.post(
+    "/v1/republish",
+    status_code=202,
+    summary="Publish the log to Kafka again",
+    description=(
+        'For operators. Body: `{"from": P}`: everything from position P up to the log\'s present'
+        " end goes to `population.events` again; consumers drop by position what they have."
+    ),
+)
+async def post_republish(request: Request) -> JsonResponse:
+    await require(request)
+    from_position = _position(parse(await read_body(request)))
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin() as connection:
+        last = await last_position(connection)
+        if from_position > last + 1:
+            raise invalid("from", f"is beyond the log, which ends at position {last}")
+        asked = await republishing.ask(connection, from_position)
+    return JsonResponse(_republication(asked), status_code=202)
+
+
+@router.get("/v1/republish/{number}", summary="How far the log is published again")
+async def get_republish(
+    request: Request, number: Annotated[int, Path(ge=1, le=2**62)]
+) -> JsonResponse:
+    await require(request)
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.connect() as connection:
+        found = await republishing.republication(connection, number)
+    if found is None:
+        raise ProblemError(Problem(ProblemType.NOT_FOUND, f"There is no republication {number}."))
+    return JsonResponse(_republication(found))
+
+
+def _position(body: Any) -> int:
+    if not isinstance(body, dict) or body.keys() != {"from"}:
+        raise invalid("body", 'must be {"from": P}, P being a position of the log')
+    position = body["from"]
+    if type(position) is not int or not 1 <= position <= 2**62:
+        raise invalid("from", "must be a position of the log, 1 or more")
+    return position
+
+
+def _republication(asked: Republication) -> dict[str, Any]:
+    return {
+        "id": asked.id,
+        "from": asked.from_position,
+        "up_to": asked.up_to,
+        "reached": asked.reached,
+        "reason": asked.reason,
+        "asked_at": asked.asked_at,
+        "finished_at": asked.finished_at,
+    }

@@ -3,13 +3,15 @@
 One relay works at a time however many processes there are: it holds an advisory lock. Fault
 model: the relay or the broker may stop between any two steps. The marks move after the broker's
 acknowledgement, so a restart repeats the tail at most; it first reads the last records of each
-partition to make that tail short. Consumers drop repeats by position. A broker that lost its
-data has earlier last records, and gets the log again from there.
+partition to make that tail short. Consumers drop repeats by position. The marks also say where
+each partition ended: a topic that ends earlier was lost and made anew, and gets the whole log
+again, whoever made it and whatever was written to it since.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,20 +25,25 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.registry import republishing
+from services.registry.republishing import Tail
 from shared.database import plain_dsn, wait_for
 from shared.event_log import last_position, read_log
 from shared.events.records import (
-    EventRecord,
     LogEntry,
-    PublishedRecord,
-    TopicRecord,
-    UnreadableRecord,
     partition_of,
     read_record,
     write_event,
     write_published,
 )
-from shared.topics import PARTITIONS, POPULATION_EVENTS, ensure_topics
+from shared.topics import (
+    PARTITIONS,
+    POPULATION_EVENTS,
+    Ends,
+    TopicLostError,
+    ensure_topics,
+    read_ends,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +57,18 @@ TAILS_WITHIN_S: Final = 30.0
 FETCH_WAIT_MS: Final = 100
 BATCH_BYTES: Final = 512 * 1024
 
+# Whether the topic is still the one that was written to, and whether it shall be written again,
+# is asked so often; an acknowledgement tells the first by itself.
+LOOK_EVERY_S: Final = 2.0
+
+# What was sent to a topic that is gone would else be waited for for 40 seconds.
+REQUEST_TIMEOUT_MS: Final = 10_000
+
 # An arbitrary number of our own for pg_try_advisory_lock.
 RELAY_LOCK: Final = 0x6361_6361_01
 
 PUBLISHED = Counter("registry_events_published", "Events published to population.events")
+LOST = Counter("registry_topic_lost", "Times that population.events was found to be lost")
 PUBLISHED_UP_TO = Gauge("registry_published_up_to", "Everything up to this position is published")
 
 _SERVERS_AWAY: Final = (
@@ -66,36 +81,16 @@ _SERVERS_AWAY: Final = (
 )
 
 _MARK = text(
-    "INSERT INTO registry.relay_marks (partition, last_event, published_up_to)"
+    "INSERT INTO registry.relay_marks (partition, last_event, published_up_to, end_offset)"
     " SELECT * FROM unnest(CAST(:partitions AS smallint[]), CAST(:events AS bigint[]),"
-    " CAST(:up_to AS bigint[])) ON CONFLICT (partition) DO UPDATE"
-    " SET last_event = excluded.last_event, published_up_to = excluded.published_up_to"
+    " CAST(:up_to AS bigint[]), CAST(:ends AS bigint[])) ON CONFLICT (partition) DO UPDATE"
+    " SET last_event = excluded.last_event, published_up_to = excluded.published_up_to,"
+    " end_offset = excluded.end_offset"
 )
 
 
 class LogBehindTopicError(Exception):
     """The topic holds positions that the log does not have: the wrong database, or an old copy."""
-
-
-@dataclass(slots=True)
-class Tail:
-    """Where a partition of the topic ends: its last event, and up to where it has everything."""
-
-    last_event: int = 0
-    up_to: int = 0
-
-    def see(self, record: TopicRecord) -> None:
-        """Take note of a record that the partition has."""
-        match record:
-            case EventRecord() as event:
-                self.last_event = max(self.last_event, event.logged.position)
-            case PublishedRecord(previous, position):
-                self.last_event = max(self.last_event, previous)
-                self.up_to = max(self.up_to, position)
-            case UnreadableRecord():
-                # What lies after the last readable record is published again.
-                pass
-        self.up_to = max(self.up_to, self.last_event)
 
 
 @dataclass(slots=True)
@@ -135,6 +130,8 @@ class Relay:
                     "the topic is ahead of the log; restore the newer database, or delete the"
                     " topic population.events to have it published again"
                 )
+            except TopicLostError:
+                await self._ask_for_all()
             except _SERVERS_AWAY as error:
                 logger.warning("relay interrupted", extra={"error": type(error).__name__})
             except Exception:
@@ -162,26 +159,63 @@ class Relay:
 
     async def _publish(self, turn: "Turn") -> None:
         await ensure_topics(self.bootstrap)
+        await self._look()
         tails = await read_tails(self.bootstrap)
         await self._check(tails)
+        async with self.engine.connect() as connection:
+            ends = await republishing.ends(connection)
+            pending = await republishing.pending(connection)
+            if pending:
+                tails = await republishing.tails_before(connection, pending, len(tails))
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap,
             enable_idempotence=True,
             acks="all",
             max_batch_size=BATCH_BYTES,
             linger_ms=0,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
             await producer.start()
             self.leading = True
             logger.info("relay leads", extra={"from": min(tail.up_to for tail in tails)})
-            while True:
-                turn.check()
-                if not await self._publish_next(producer, tails):
-                    await wait_for(turn.woken, POLL_S)
+            await self._publish_on(turn, producer, _Topic(tails, ends, pending))
         finally:
             self.leading = False
             await producer.stop()
+
+    async def _publish_on(self, turn: "Turn", producer: AIOKafkaProducer, topic: "_Topic") -> None:
+        """Publish until the topic is lost, or is to be written again from an earlier position."""
+        looked_s = time.monotonic()
+        while True:
+            turn.check()
+            if not await self._publish_next(producer, topic):
+                await wait_for(turn.woken, POLL_S)
+            if time.monotonic() - looked_s > LOOK_EVERY_S:
+                await self._look()
+                async with self.engine.connect() as connection:
+                    if set(await republishing.pending(connection)) - set(topic.pending):
+                        return
+                looked_s = time.monotonic()
+
+    async def _look(self) -> None:
+        """Raises TopicLostError when the topic has lost what was published."""
+        # In this order: what is acknowledged in between makes the topic longer, never the marks.
+        async with self.engine.connect() as connection:
+            known = await republishing.ends(connection)
+        found = await read_ends(self.bootstrap, POPULATION_EVENTS)
+        if known.are_beyond(found):
+            raise TopicLostError
+
+    async def _ask_for_all(self) -> None:
+        logger.error("the topic was lost and is published again from the log, from its beginning")
+        LOST.inc()
+        try:
+            async with self.engine.begin() as connection:
+                await republishing.begin_anew(connection)
+        except _SERVERS_AWAY as error:
+            # The marks still say that it was lost: the next turn notices again.
+            logger.warning("relay interrupted", extra={"error": type(error).__name__})
 
     async def _check(self, tails: Sequence[Tail]) -> None:
         async with self.engine.connect() as connection:
@@ -189,34 +223,61 @@ class Relay:
         if max(tail.last_event for tail in tails) > last:
             raise LogBehindTopicError
 
-    async def _publish_next(self, producer: AIOKafkaProducer, tails: Sequence[Tail]) -> bool:
+    async def _publish_next(self, producer: AIOKafkaProducer, topic: "_Topic") -> bool:
         """Publish the next entries; whether there were any."""
+        tails = topic.tails
         after = min(tail.up_to for tail in tails)
         async with self.engine.connect() as connection:
             entries = await read_log(connection, after, BATCH_EVENTS)
         if not entries:
             return False
-        acknowledgements = [
-            await producer.send_batch(batch, POPULATION_EVENTS, partition=partition)
+        batches = [
+            (partition, batch)
             for partition, records in enumerate(due(entries, tails))
             for batch in _batches(producer, records)
         ]
-        await asyncio.gather(*acknowledgements)
-        await self._mark(tails)
+        counts = [(partition, batch.record_count()) for partition, batch in batches]
+        sent = [
+            await producer.send_batch(batch, POPULATION_EVENTS, partition=partition)
+            for partition, batch in batches
+        ]
+        # All are heard before one that failed is told: any may show that the topic was lost.
+        acknowledged = await asyncio.gather(*sent, return_exceptions=True)
+        for (partition, records), stored in zip(counts, acknowledged, strict=True):
+            if not isinstance(stored, BaseException):
+                topic.ends.acknowledge(partition, stored.offset, records)
+        for stored in acknowledged:
+            if isinstance(stored, BaseException):
+                raise stored
+        await self._mark(topic)
         PUBLISHED.inc(len(entries))
         PUBLISHED_UP_TO.set(entries[-1].position)
         return True
 
-    async def _mark(self, tails: Sequence[Tail]) -> None:
+    async def _mark(self, topic: "_Topic") -> None:
         async with self.engine.begin() as connection:
             await connection.execute(
                 _MARK,
                 {
-                    "partitions": list(range(len(tails))),
-                    "events": [tail.last_event for tail in tails],
-                    "up_to": [tail.up_to for tail in tails],
+                    "partitions": list(range(len(topic.tails))),
+                    "events": [tail.last_event for tail in topic.tails],
+                    "up_to": [tail.up_to for tail in topic.tails],
+                    "ends": [topic.ends.offsets.get(n, 0) for n in range(len(topic.tails))],
                 },
             )
+            if topic.pending:
+                up_to = min(tail.up_to for tail in topic.tails)
+                topic.pending = await republishing.advance(connection, topic.pending, up_to)
+
+
+@dataclass(slots=True)
+class _Topic:
+    """The topic as it is being written: where the chains and the offsets end, and the
+    republications under way by their numbers, each with the position that it has reached."""
+
+    tails: list[Tail]
+    ends: Ends
+    pending: dict[int, int]
 
 
 Record = tuple[bytes | None, bytes]

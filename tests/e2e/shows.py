@@ -1,6 +1,7 @@
 """`python -m tests.e2e.shows`: Shows 2 and 3 at their full size, each on a system of its own.
 
-`histories` is Show 2; `killing` is Show 3, and `places` its part of commits and acknowledgements.
+`histories` is Show 2; `killing` is Show 3, and `places` its part of commits and acknowledgements;
+`broker` throws Kafka's data away in the middle of the flow.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from cli.stack import Stack
+from tests.e2e.broker_lost import broker
 from tests.support.histories import ALL, FOUR
 from tests.support.killing import Survived, die_everywhere, survive
 from tests.support.rounds import Played, play_apart, play_mingled
@@ -82,6 +84,7 @@ SHOWS: dict[str, Callable[[System, argparse.Namespace], Awaitable[None]]] = {
     "histories": histories,
     "killing": killing,
     "places": places,
+    "broker": lambda system, given: broker(system, given, say),
 }
 
 
@@ -93,8 +96,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="events of a history")
     parser.add_argument("--types", choices=["four", "all"], default="four")
     parser.add_argument("--rounds", type=int, default=3, help="how often each part is killed")
+    parser.add_argument("--seconds", type=int, default=60, help="how long events flow")
+    parser.add_argument("--rate", type=int, default=500, help="events a second")
     given = parser.parse_args()
-    given.size = given.size or {"histories": 2_000, "killing": 20_000, "places": 5_000}[given.show]
+    sizes = {"histories": 2_000, "killing": 20_000, "places": 5_000}
+    given.size = given.size or sizes.get(given.show)
     return given
 
 
