@@ -12,6 +12,7 @@ from cli.as_of import as_of  # noqa: E402
 from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 from cli.republish import republish  # noqa: E402
+from cli.replay import replay  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -29,6 +30,7 @@ main.command("import")(import_file)
 main.command("as-of")(as_of)
 main.command("explain")(explain)
 main.command("republish")(republish)
+main.command("replay")(replay)
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

@@ -138,13 +138,13 @@ def _with_tokens(home: Path | None, use: Callable[[Tokens], Awaitable[Result]]) 
 def _with_database(home: Path | None, use: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:
     """Use the database; what hinders is said in one sentence."""
     try:
-        return asyncio.run(_use(_database(home), use))
+        return asyncio.run(_use(database_of(home), use))
     except (OSError, SQLAlchemyError, StackError) as error:
-        typer.echo(f"The tokens cannot be reached: {_reason(error)}", err=True)
+        typer.echo(f"The tokens cannot be reached: {reason_of(error)}", err=True)
         raise typer.Exit(1) from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The driver's own sentence, without what SQLAlchemy puts around it."""
     said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     return said.splitlines()[0].rpartition(">: ")[2]
@@ -158,7 +158,7 @@ async def _use(url: str, use: Callable[[AsyncEngine], Awaitable[Result]]) -> Res
         await engine.dispose()
 
 
-def _database(home: Path | None) -> str:
+def database_of(home: Path | None) -> str:
     """The database that CACAH_DATABASE_URL names, else that of the stack that runs in the home.
 
     Raises StackError when no stack runs there.

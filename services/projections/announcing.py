@@ -55,10 +55,6 @@ VOTERS_AT_ONCE: Final = 1_000
 # After each round of what a folding changed, of which there may be hundreds.
 REST_S: Final = 0.1
 
-# What a person's change gives as its reason when no event made it, but a new definition of the
-# election.
-ELECTION_CHANGED: Final = "election.changed"
-
 # Behind the waking after each commit, for what another process left.
 POLL_S: Final = 1.0
 
@@ -115,10 +111,10 @@ def voter_news(
 
 
 def news_of_difference(difference: Difference) -> VoterNews:
-    """What a change of the election says of a person."""
+    """What a folding says of a person: no event made this change, but what caused the folding."""
     members = {
         "to_village": difference.to_village,
-        "reason": ELECTION_CHANGED,
+        "reason": difference.cause,
         "position": difference.position,
         "time": difference.switched_at,
         "stage": difference.stage,

@@ -41,12 +41,19 @@ BACKFILLER_LOCK: Final = 0x6361_6361_6805
 RETELLER_LOCK: Final = 0x6361_6361_6808
 PUTS_LOCK: Final = 0x6361_6805
 
+# Held by whoever makes what is to serve out of the facts, or a whole new generation out of the
+# log: one at a time.
+GENERATION_LOCK: Final = 0x6361_6361_6807
+
 # Whether another process still holds a lock is asked so often.
 LOCK_POLL_S: Final = 1.0
 
 # Facts of a bulk read that are held at once, and those whose values are remembered.
 CURSOR_ROWS: Final = 20_000
 REMEMBERED_FACTS: Final = 50_000
+
+# So long the removal of a history may wait for those who read, and others behind it.
+REMOVAL_WAIT_MS: Final = 100
 
 NOBODY: Final = UUID(int=0)
 
@@ -237,6 +244,17 @@ async def switch(
     return switched.rowcount == 1
 
 
+async def add_history_table(connection: AsyncConnection, fold: int) -> None:
+    """Make the table of a folding's history."""
+    driver = await driver_of(connection)
+    table = f"projections.history_{fold:d}"
+    # Not as PARTITION OF: that would lock the histories that are being read.
+    await driver.execute(f"CREATE TABLE {table} (LIKE projections.history)")
+    await driver.execute(
+        f"ALTER TABLE projections.history ATTACH PARTITION {table} FOR VALUES IN ({fold:d})"
+    )
+
+
 async def finish_fold(
     connection: AsyncConnection, fold: int, moment: datetime, position: int, stage: str | None
 ) -> None:
@@ -419,7 +437,7 @@ async def past_fold(connection: AsyncConnection) -> Fold | None:
             text(
                 "SELECT folds.election, folds.fold FROM projections.folds"
                 " JOIN projections.elections ON elections.id = folds.election"
-                " WHERE switched_at IS NOT NULL AND folds.fold < elections.fold"
+                " WHERE switched_at IS NOT NULL AND folds.fold < elections.fold AND NOT kept"
                 " AND NOT EXISTS (SELECT FROM projections.voter_differences AS waiting"
                 " WHERE waiting.fold = folds.fold) ORDER BY folds.fold LIMIT 1"
             )
@@ -428,19 +446,10 @@ async def past_fold(connection: AsyncConnection) -> Fold | None:
     return Fold(row.election, row.fold) if row else None
 
 
-async def remove_history(connection: AsyncConnection, past: Fold, limit: int) -> int:
-    """Remove some of a past folding's history: how many rows; the folding itself with the last."""
+async def remove_history(connection: AsyncConnection, past: Fold) -> None:
+    """Remove a past folding and its history. Raises asyncpg.LockNotAvailableError when somebody
+    reads for long: whoever waits for the table holds up everybody after them."""
     driver = await driver_of(connection)
-    removed = await driver.execute(
-        "DELETE FROM projections.history WHERE ctid = ANY(ARRAY("
-        "SELECT ctid FROM projections.history WHERE election = $1 AND fold = $2 LIMIT $3))",
-        past.election,
-        past.fold,
-        limit,
-    )
-    rows = int(removed.rpartition(" ")[2])
-    if rows < limit:
-        await connection.execute(
-            text("DELETE FROM projections.folds WHERE fold = :fold"), {"fold": past.fold}
-        )
-    return rows
+    await driver.execute(f"SET LOCAL lock_timeout = {REMOVAL_WAIT_MS:d}")
+    await driver.execute(f"DROP TABLE IF EXISTS projections.history_{past.fold:d}")
+    await driver.execute("DELETE FROM projections.folds WHERE fold = $1", past.fold)

@@ -152,7 +152,7 @@ class Projector:
             if not entries:
                 raise MissingFromLogError(f"the log has no position {after + 1}")
             positions = {partition: marks[partition].position for partition in ours}
-            work = _work_of(entries, positions)
+            work = work_of(entries, positions)
             await _store(connection, work)
         self._after_commit(work, started)
         return ours
@@ -191,7 +191,7 @@ def _gather(work: Work, partition: int, sifted: Sifted) -> None:
     ]
 
 
-def _work_of(entries: Sequence[LogEntry], marks: Mapping[int, int]) -> Work:
+def work_of(entries: Sequence[LogEntry], marks: Mapping[int, int]) -> Work:
     """The work that entries of the log are for some partitions: after it, these stand at the last
     of the entries, or further where they did before."""
     work = Work({partition: max(mark, entries[-1].position) for partition, mark in marks.items()})
@@ -248,12 +248,12 @@ async def _store_news(connection: AsyncConnection, work: Work) -> None:
     ids = {news.event.logged.resident_id for news in work.news}
     waiting = await tables.waiting_residents(connection, ids)
     found = await tables.residents(connection, ids)
-    _hold_back(work, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS) | found.unreadable)
+    hold_back(work, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS) | found.unreadable)
     # Read under the marks' locks, which a folding holds too when it comes to serve.
     serving = await queries.serving(connection)
     elections = [each.election for each in serving]
     projected = project(found.residents, [n.event.logged for n in work.news], elections)
-    _set_unapplied_aside(work, projected)
+    set_unapplied_aside(work, projected)
     await tables.add_facts(connection, work.news)
     folds = {each.election.id: each.fold for each in serving}
     await tables.add_history(connection, projected.deltas, folds)
@@ -268,7 +268,7 @@ async def _store_news(connection: AsyncConnection, work: Work) -> None:
         )
 
 
-def _hold_back(work: Work, waiting: Mapping[UUID, str]) -> None:
+def hold_back(work: Work, waiting: Mapping[UUID, str]) -> None:
     """Park the events of residents who have one parked before them, here or earlier."""
     since = dict.fromkeys(waiting, 0)
     for parked in work.parked:
@@ -287,7 +287,7 @@ def _hold_back(work: Work, waiting: Mapping[UUID, str]) -> None:
     work.news = kept
 
 
-def _set_unapplied_aside(work: Work, projected: Projected) -> None:
+def set_unapplied_aside(work: Work, projected: Projected) -> None:
     if not projected.unapplied:
         return
     reasons = {unapplied.logged.position: unapplied.why for unapplied in projected.unapplied}

@@ -60,7 +60,7 @@ class Known:
 
 _SERVING: Final = (
     "SELECT id, polling_day, area, minimum_age, first_time_since, stages, fold, put_number"
-    " FROM projections.elections"
+    " FROM {schema}.elections ORDER BY id"
 )
 # One statement: what was put never seems to serve before it does.
 _KNOWN: Final = (
@@ -100,9 +100,10 @@ def _known(row: Any) -> Known:
     return Known(None if row.fold is None else _serving(row), put)
 
 
-async def serving(connection: AsyncConnection) -> list[Serving]:
-    """All elections that are counted, sorted by id."""
-    rows = await connection.execute(text(_SERVING + " ORDER BY id"))
+async def serving(connection: AsyncConnection, schema: str = "projections") -> list[Serving]:
+    """All elections that are counted, sorted by id; `schema` is that of the generation, where it
+    is not the one that serves."""
+    rows = await connection.execute(text(_SERVING.format(schema=schema)))
     return [_serving(row) for row in rows]
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import fold_tables, metrics, queries, tables
@@ -55,10 +56,6 @@ FEW_RESIDENTS: Final = 100
 # Residents caught up at once: the counting in this process waits so long.
 ADVANCED_AT_ONCE: Final = 250
 
-# Rows of a past folding's history that are removed at once, with a rest after each.
-REMOVED_AT_ONCE: Final = 5_000
-REMOVAL_REST_S: Final = 0.2
-
 
 @dataclass(slots=True)
 class _Folding:
@@ -93,7 +90,8 @@ class Refolder:
                 if waiting:
                     # In turn: one that fails again and again must not keep the others waiting.
                     self._turn += 1
-                    await self._serve(waiting[self._turn % len(waiting)])
+                    async with fold_tables.alone(self._engine, fold_tables.GENERATION_LOCK):
+                        await self._serve(waiting[self._turn % len(waiting)])
                 else:
                     await wait_for(self.woken, POLL_S)
 
@@ -212,6 +210,7 @@ async def _let_serve(
     )
     if not switched:
         raise OvertakenError(election.id)
+    await fold_tables.add_history_table(connection, folding.fold)
     history = history_after(later, election, cut, folding.marks)
     await tables.add_history(connection, history, {election.id: folding.fold})
     kept = await fold_tables.kept_tallies(connection, election.id)
@@ -255,7 +254,7 @@ class Backfiller:
         async with fold_tables.alone(self._engine, fold_tables.BACKFILLER_LOCK) as still_alone:
             while True:
                 await still_alone()
-                if not (await self._fill() or await self._remove_some()):
+                if not (await self._fill() or await self._remove()):
                     await wait_for(self.woken, POLL_S)
 
     async def _fill(self) -> bool:
@@ -271,12 +270,14 @@ class Backfiller:
                 await fold_tables.finish_history(connection, found.election, found.fold)
         return True
 
-    async def _remove_some(self) -> bool:
-        """Remove some rows of a past history, if there is one."""
-        async with self._engine.begin() as connection:
-            past = await fold_tables.past_fold(connection)
-            if past is None:
-                return False
-            await fold_tables.remove_history(connection, past, REMOVED_AT_ONCE)
-        await asyncio.sleep(REMOVAL_REST_S)
+    async def _remove(self) -> bool:
+        """Remove a past history, if there is one that nobody reads."""
+        try:
+            async with self._engine.begin() as connection:
+                past = await fold_tables.past_fold(connection)
+                if past is None:
+                    return False
+                await fold_tables.remove_history(connection, past)
+        except asyncpg.LockNotAvailableError:
+            return False
         return True

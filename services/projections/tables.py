@@ -125,12 +125,15 @@ class Found:
     unreadable: dict[UUID, str] = field(default_factory=dict)
 
 
-async def residents(connection: AsyncConnection, resident_ids: Collection[UUID]) -> Found:
-    """The residents with these ids, as far as anything is known of them."""
+async def residents(
+    connection: AsyncConnection, resident_ids: Collection[UUID], schema: str = SCHEMA
+) -> Found:
+    """The residents with these ids, as far as anything is known of them; `schema` is that of the
+    generation, where it is not the one that serves."""
     driver = await driver_of(connection)
     rows = await driver.fetch(
-        "SELECT resident_id, position, recorded_at, type, version, source, event_id, data::text"
-        " FROM projections.facts WHERE resident_id = ANY($1) ORDER BY resident_id, position",
+        "SELECT resident_id, position, recorded_at, type, version, source, event_id, data::text"  # noqa: S608 - our own schemas
+        f" FROM {schema}.facts WHERE resident_id = ANY($1) ORDER BY resident_id, position",
         list(resident_ids),
     )
     facts: dict[UUID, list[LoggedFact]] = {}
@@ -149,17 +152,23 @@ async def residents(connection: AsyncConnection, resident_ids: Collection[UUID])
 
 
 async def copy_in(
-    connection: AsyncConnection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]
+    connection: AsyncConnection,
+    table: str,
+    columns: Sequence[str],
+    rows: list[tuple[Any, ...]],
+    schema: str = SCHEMA,
 ) -> None:
     """Add rows to a table in bulk."""
     if rows:
         driver = await driver_of(connection)
         await driver.copy_records_to_table(
-            table, schema_name=SCHEMA, columns=list(columns), records=rows
+            table, schema_name=schema, columns=list(columns), records=rows
         )
 
 
-async def add_facts(connection: AsyncConnection, news: Iterable[News]) -> None:
+async def add_facts(
+    connection: AsyncConnection, news: Iterable[News], schema: str = SCHEMA
+) -> None:
     """Keep the facts that were applied."""
     rows = [
         (
@@ -178,7 +187,7 @@ async def add_facts(connection: AsyncConnection, news: Iterable[News]) -> None:
         *("resident_id", "position", "recorded_at", "type", "version"),
         *("source", "event_id", "data"),
     )
-    await copy_in(connection, "facts", columns, rows)
+    await copy_in(connection, "facts", columns, rows, schema)
 
 
 HISTORY_COLUMNS: Final = ("election", "village", "fold", "position", "recorded_at", *COUNT_COLUMNS)
@@ -265,12 +274,12 @@ async def park(connection: AsyncConnection, parked: Sequence[Parked]) -> None:
 
 
 async def waiting_residents(
-    connection: AsyncConnection, resident_ids: Collection[UUID]
+    connection: AsyncConnection, resident_ids: Collection[UUID], schema: str = SCHEMA
 ) -> set[UUID]:
     """Those of some residents who have an event parked: what follows it must wait too."""
     rows = await connection.execute(
         text(
-            "SELECT DISTINCT resident_id FROM projections.parked"
+            f"SELECT DISTINCT resident_id FROM {schema}.parked"  # noqa: S608 - our own schemas
             " WHERE position IS NOT NULL AND resident_id = ANY(CAST(:ids AS uuid[]))"
         ),
         {"ids": list(resident_ids)},
@@ -362,6 +371,7 @@ class Difference:
     position: int
     switched_at: datetime
     stage: str | None
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,10 +403,10 @@ _VOTER_OUTBOX: Final = """
         ) AS rest
     )
     SELECT election, fold, position AS place, resident_id, value,
-        NULL AS to_village, NULL AS position, NULL AS switched_at, NULL AS stage
+        NULL AS to_village, NULL AS position, NULL AS switched_at, NULL AS stage, NULL AS cause
     FROM waiting
     UNION ALL
-    SELECT election, fold, 0, resident_id, NULL, to_village, position, switched_at, stage
+    SELECT election, fold, 0, resident_id, NULL, to_village, position, switched_at, stage, cause
     FROM differences JOIN told USING (fold)
     ORDER BY fold, place
 """
@@ -421,7 +431,7 @@ async def voter_outbox(connection: AsyncConnection, limit: int) -> VoterOutbox |
             waiting.differences.append(
                 Difference(
                     *(row.election, row.fold, row.resident_id, row.to_village),
-                    *(row.position, row.switched_at, row.stage),
+                    *(row.position, row.switched_at, row.stage, row.cause),
                 )
             )
     return waiting

@@ -83,10 +83,16 @@ def lived(facts: Iterable[Fact]) -> Life | None:
     """As `life_of`, for facts in log order that are known to stand."""
     life: Life | None = None
     for fact in facts:
-        if isinstance(fact, ResidentRegistered):
-            life = _born_into_the_register(fact)
-        elif life is not None:
-            _live_through(life, fact)
+        life = lived_on(life, fact)
+    return life
+
+
+def lived_on(life: Life | None, fact: Fact) -> Life | None:
+    """A life after one more fact that stands; the life that is given is changed."""
+    if isinstance(fact, ResidentRegistered):
+        return _born_into_the_register(fact)
+    if life is not None:
+        _live_through(life, fact)
     return life
 
 

@@ -211,13 +211,13 @@ def _standings(resident: Resident, elections: Sequence[Election]) -> list[Standi
 
 
 def _add_deltas(projected: Projected, step: Step) -> None:
-    for village, counts in _changes_of(step.before, step.after):
+    for village, counts in changes_of(step.before, step.after):
         key = VillageKey(step.election, village)
         delta = Delta(key, step.logged.position, step.logged.recorded_at, counts)
         projected.deltas.append(delta)
 
 
-def _changes_of(before: Standing | None, after: Standing | None) -> list[tuple[str, Counts]]:
+def changes_of(before: Standing | None, after: Standing | None) -> list[tuple[str, Counts]]:
     """The deltas of a change of standing by village, those that change nothing left out."""
     if before is not None and after is not None and before.village == after.village:
         counts = subtracted(counts_of(after), counts_of(before))

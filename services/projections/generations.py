@@ -1,0 +1,338 @@
+# ruff: noqa: S608 - only names of our own are put into statements
+"""The tables of generations: the one that is being made, the one that serves, the one before.
+
+A generation is the facts, what is parked of them, and for each election a folding with its tallies
+and history. The one in the making has a schema of its own, and so has the one before; a switch
+moves the tables from schema to schema, so that nothing is copied and the names stay.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.projections import queries, tables
+from services.projections.domain.tally import Delta
+from services.projections.queries import Serving
+from services.projections.tables import COUNT_COLUMNS, HISTORY_COLUMNS, Parked, history_row
+from shared.counts import NOTHING, Counts
+from shared.database import driver_of
+from shared.elections import Election
+
+NEXT: Final = "projections_next"
+BEFORE: Final = "projections_before"
+
+# Arbitrary number of our own: held by a replay from its beginning to its end.
+REPLAY_LOCK: Final = 0x6361_6361_6808
+
+# What a replay's foldings give as their cause, and so its changes of persons as their reason.
+REPLAYED: Final = "counts.replayed"
+UNDONE: Final = "replay.undone"
+
+SORT_MEMORY: Final = "128MB"
+
+# So long a switch waits for those who read the facts; counting stands still meanwhile.
+SWITCH_WAIT_MS: Final = 1_500
+
+_FACT_COLUMNS: Final = "resident_id, position, recorded_at, type, version, source, event_id, data"
+_PARKED_COLUMNS: Final = "parked_at, partition, position, resident_id, type, why, record"
+
+
+async def try_lock(connection: AsyncConnection, lock: int) -> bool:
+    """Take a lock for as long as the connection lasts; false if somebody else holds it."""
+    tried = await connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": lock})
+    return bool(tried.scalar_one())
+
+
+async def _run(connection: AsyncConnection, *statements: str) -> None:
+    for statement in statements:
+        await connection.execute(text(statement))
+
+
+async def remove_unfinished(connection: AsyncConnection) -> None:
+    """Remove what replays that were broken off have left."""
+    await _run(
+        connection,
+        f"DROP SCHEMA IF EXISTS {NEXT} CASCADE",
+        "DELETE FROM projections.folds"
+        f" WHERE switched_at IS NULL AND cause IN ('{REPLAYED}', '{UNDONE}')",
+    )
+
+
+async def begin(
+    connection: AsyncConnection, elections: Iterable[Election], cause: str
+) -> dict[str, int]:
+    """Make the schema of the next generation; each election's folding in it by number."""
+    await _run(
+        connection,
+        f"CREATE SCHEMA {NEXT}",
+        f"CREATE TABLE {NEXT}.facts (LIKE projections.facts)",
+        f"CREATE TABLE {NEXT}.parked AS SELECT {_PARKED_COLUMNS} FROM projections.parked"
+        " WHERE false",
+        f"CREATE UNIQUE INDEX ON {NEXT}.parked (position)",
+        f"CREATE TABLE {NEXT}.differing (resident_id uuid PRIMARY KEY)",
+    )
+    folds = {}
+    for election in elections:
+        begun = await connection.execute(
+            text(
+                "INSERT INTO projections.folds (election, cause) VALUES (:election, :cause)"
+                " RETURNING fold"
+            ),
+            {"election": election.id, "cause": cause},
+        )
+        fold = folds[election.id] = int(begun.scalar_one())
+        # The check is what ATTACH PARTITION would otherwise read the whole table for.
+        await _run(
+            connection,
+            f"CREATE TABLE {NEXT}.history_{fold}"
+            f" (LIKE projections.history, CONSTRAINT of_one_fold CHECK (fold = {fold}))",
+        )
+    return folds
+
+
+async def histories_missing(connection: AsyncConnection) -> list[str]:
+    """The elections whose history is not whole yet."""
+    rows = await connection.execute(
+        text("SELECT id FROM projections.elections WHERE history_from > 0 ORDER BY id")
+    )
+    return [row.id for row in rows]
+
+
+async def copy_log(connection: AsyncConnection, up_to: int) -> None:
+    """Bring the log into the next generation's facts, sorted by resident: as they will be read."""
+    await _run(connection, f"SET LOCAL work_mem = '{SORT_MEMORY}'")
+    driver = await driver_of(connection)
+    await driver.execute(
+        f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM registry.log"
+        " WHERE position <= $1 ORDER BY resident_id, position",
+        up_to,
+    )
+    await _run(
+        connection,
+        f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
+        f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
+    )
+
+
+async def index_facts(connection: AsyncConnection) -> None:
+    """Index the facts by position, without those that are parked."""
+    await _run(
+        connection,
+        f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
+        f"DELETE FROM {NEXT}.facts USING {NEXT}.parked"
+        " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position",
+        f"CREATE INDEX facts_by_position ON {NEXT}.facts (position)",
+        f"ANALYZE {NEXT}.facts",
+    )
+
+
+async def index_history(connection: AsyncConnection, fold: int) -> None:
+    """Give a history that is loaded the indexes that it must have to be attached."""
+    table = f"{NEXT}.history_{fold}"
+    await _run(
+        connection,
+        f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
+        f"ALTER TABLE {table} ADD PRIMARY KEY (election, fold, village, position)",
+        f"CREATE INDEX ON {table} (election, fold, position)",
+        f"ANALYZE {table}",
+    )
+
+
+async def add_history(
+    connection: AsyncConnection, deltas: Iterable[Delta], folds: Mapping[str, int]
+) -> None:
+    """Keep what events added, in the next generation."""
+    rows: dict[int, list[tuple[Any, ...]]] = {}
+    for delta in deltas:
+        fold = folds[delta.key.election]
+        rows.setdefault(fold, []).append(history_row(delta, fold))
+    for fold, theirs in rows.items():
+        await tables.copy_in(connection, f"history_{fold}", HISTORY_COLUMNS, theirs, NEXT)
+
+
+async def park(connection: AsyncConnection, parked: Sequence[Parked]) -> None:
+    """Set facts of the next generation aside."""
+    columns = ("partition", "position", "resident_id", "type", "why", "record")
+    rows = [tuple(getattr(item, name) for name in columns) for item in parked]
+    await tables.copy_in(connection, "parked", columns, rows, NEXT)
+
+
+async def note_differing(
+    connection: AsyncConnection, folds: Iterable[tuple[int, int]], after: int, up_to: int
+) -> None:
+    """Note the residents who, by some event between two positions, became or stopped being voters
+    otherwise in the generation that serves than in the next.
+
+    `folds` has each election's folding of both. Where people vote by the one that serves is read
+    from its history, not folded again: that was told by the rules of its time.
+    """
+    await _run(connection, f"SET LOCAL work_mem = '{SORT_MEMORY}'")
+    driver = await driver_of(connection)
+    between = "position > $1 AND position <= $2"
+    for serving, following in folds:
+        await driver.execute(
+            f"INSERT INTO {NEXT}.differing"
+            " SELECT DISTINCT resident_id FROM registry.log JOIN ("
+            f" SELECT position FROM (SELECT village, position, eligible FROM projections.history"
+            f" WHERE fold = {serving:d} AND eligible <> 0 AND {between}) AS old FULL JOIN"
+            f" (SELECT village, position, eligible FROM {NEXT}.history_{following:d}"
+            f" WHERE eligible <> 0 AND {between}) AS new USING (village, position)"
+            " WHERE old.eligible IS DISTINCT FROM new.eligible"
+            ") AS otherwise USING (position) ON CONFLICT DO NOTHING",
+            after,
+            up_to,
+        )
+
+
+async def add_voter_differences(connection: AsyncConnection, serving: int, following: int) -> int:
+    """Keep, to be told when a folding serves, whom it makes a voter of another village than the
+    one that serves does: how many people."""
+    driver = await driver_of(connection)
+
+    def village_by(history: str) -> str:
+        return (
+            "SELECT resident_id, village FROM theirs"
+            f" JOIN {history} AS history USING (position)"
+            " GROUP BY resident_id, village HAVING sum(eligible) > 0"
+        )
+
+    added = await driver.execute(
+        "WITH theirs AS MATERIALIZED (SELECT resident_id, position FROM registry.log"
+        f" WHERE resident_id IN (SELECT resident_id FROM {NEXT}.differing)),"
+        f" old AS ({village_by(f'(SELECT * FROM projections.history WHERE fold = {serving:d})')}),"
+        f" new AS ({village_by(f'{NEXT}.history_{following:d}')})"
+        " INSERT INTO projections.voter_differences (fold, resident_id, to_village)"
+        f" SELECT {following:d}, resident_id, new.village"
+        " FROM old FULL JOIN new USING (resident_id)"
+        " WHERE old.village IS DISTINCT FROM new.village",
+    )
+    return int(added.rpartition(" ")[2])
+
+
+async def lock_facts(connection: AsyncConnection) -> None:
+    """Have the facts for ourselves. Raises asyncpg.LockNotAvailableError when somebody reads them
+    for long."""
+    await _run(connection, f"SET LOCAL lock_timeout = {SWITCH_WAIT_MS}")
+    driver = await driver_of(connection)
+    await driver.execute("LOCK TABLE projections.facts IN ACCESS EXCLUSIVE MODE")
+
+
+async def keep_before(connection: AsyncConnection) -> None:
+    """Make the generation that serves the one before, in the place of an older one."""
+    await _run(
+        connection,
+        f"DROP SCHEMA IF EXISTS {BEFORE} CASCADE",
+        f"CREATE SCHEMA {BEFORE}",
+        f"ALTER TABLE projections.facts SET SCHEMA {BEFORE}",
+        *(
+            f"CREATE TABLE {BEFORE}.{table} AS SELECT * FROM projections.{table}"
+            for table in ("tallies", "marks", "elections", "parked")
+        ),
+        "UPDATE projections.folds SET kept = fold IN (SELECT fold FROM projections.elections)"
+        " WHERE kept OR fold IN (SELECT fold FROM projections.elections)",
+    )
+
+
+async def move_in(connection: AsyncConnection, folds: Mapping[str, int]) -> None:
+    """Let the next generation's facts, parked ones and histories serve."""
+    await _run(
+        connection,
+        f"ALTER TABLE {NEXT}.facts SET SCHEMA projections",
+        "DELETE FROM projections.parked WHERE position IS NOT NULL"
+        f" AND position NOT IN (SELECT position FROM {NEXT}.parked)",
+        f"INSERT INTO projections.parked ({_PARKED_COLUMNS})"
+        f" SELECT coalesce(parked_at, now()), {_PARKED_COLUMNS.partition(', ')[2]}"
+        f" FROM {NEXT}.parked ON CONFLICT DO NOTHING",
+    )
+    for election_id, fold in folds.items():
+        await _run(
+            connection,
+            f"ALTER TABLE {NEXT}.history_{fold} SET SCHEMA projections",
+            f"ALTER TABLE projections.history ATTACH PARTITION projections.history_{fold}"
+            f" FOR VALUES IN ({fold})",
+            f"ALTER TABLE projections.history_{fold} DROP CONSTRAINT of_one_fold",
+        )
+        await connection.execute(
+            text("UPDATE projections.elections SET fold = :fold, history_from = 0 WHERE id = :id"),
+            {"id": election_id, "fold": fold},
+        )
+    await _run(connection, f"DROP SCHEMA {NEXT} CASCADE")
+
+
+async def all_tallies(connection: AsyncConnection, election_id: str) -> dict[str, Counts]:
+    """The tallies that serve, of every village with a row that is not all zeros."""
+    return await _tallies(connection, "projections", election_id)
+
+
+async def _tallies(connection: AsyncConnection, schema: str, election_id: str) -> dict[str, Counts]:
+    driver = await driver_of(connection)
+    rows = await driver.fetch(
+        f"SELECT village, {', '.join(COUNT_COLUMNS)} FROM {schema}.tallies WHERE election = $1",
+        election_id,
+    )
+    tallies = {row[0]: Counts._make(row[1:]) for row in rows}
+    return {village: counts for village, counts in tallies.items() if counts != NOTHING}
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The generation before, as it stood when it ceased to serve."""
+
+    serving: list[Serving]
+    marks: dict[int, int]
+
+
+async def before(connection: AsyncConnection) -> Before | None:
+    """The generation before, none if there is none."""
+    there = await connection.execute(
+        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": f"{BEFORE}.facts"}
+    )
+    if not there.scalar_one():
+        return None
+    rows = await connection.execute(text(f"SELECT partition, position FROM {BEFORE}.marks"))
+    marks = {row.partition: row.position for row in rows}
+    return Before(await queries.serving(connection, BEFORE), marks)
+
+
+async def copy_before(
+    connection: AsyncConnection, known: Before, folds: Mapping[str, int]
+) -> dict[str, dict[str, Counts]]:
+    """Bring the generation before into the next one; its tallies by election."""
+    await _run(
+        connection,
+        f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM {BEFORE}.facts"
+        " ORDER BY resident_id, position",
+        f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
+        f"INSERT INTO {NEXT}.parked ({_PARKED_COLUMNS})"
+        f" SELECT {_PARKED_COLUMNS} FROM {BEFORE}.parked WHERE position IS NOT NULL",
+    )
+    columns = ", ".join(HISTORY_COLUMNS)
+    tallies = {}
+    for served in known.serving:
+        fold = folds[served.election.id]
+        renumbered = columns.replace("fold", str(fold))
+        await _run(
+            connection,
+            f"INSERT INTO {NEXT}.history_{fold} ({columns})"
+            f" SELECT {renumbered} FROM projections.history WHERE fold = {served.fold}",
+        )
+        tallies[served.election.id] = await _tallies(connection, BEFORE, served.election.id)
+    return tallies
+
+
+async def is_kept(connection: AsyncConnection, folds: Collection[int]) -> bool:
+    """Whether the histories of some past foldings are all still there."""
+    found = await connection.execute(
+        text("SELECT count(*) FROM projections.folds WHERE fold = ANY(:folds)"),
+        {"folds": list(folds)},
+    )
+    return int(found.scalar_one()) == len(folds)
+
+
+async def waiting(connection: AsyncConnection, residents: Collection[UUID]) -> set[UUID]:
+    """Those of some residents who have a fact set aside in the next generation."""
+    return await tables.waiting_residents(connection, residents, NEXT)

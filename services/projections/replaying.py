@@ -1,0 +1,447 @@
+"""Replaying the log into a new generation beside the live one, and letting it serve.
+
+The next generation is made of the log as far as every partition is counted; processes of their own
+fold the residents, each once. What comes meanwhile is brought in in rounds, as the counting does
+it; the last of it, with the comparison and the switch, in one transaction that holds the marks.
+Whatever breaks off before its commit leaves the generation that serves as it was. Undoing is the
+same, with the generation before in the place of the log.
+"""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.projections import fold_tables, generations, queries, tables
+from services.projections.announcing import announcement
+from services.projections.domain.definitions import counts_alike, written_definition
+from services.projections.domain.refold import Marks, differences_of
+from services.projections.domain.tally import AN_EARLIER_ONE_WAITS, added, project, sums
+from services.projections.folding import shares
+from services.projections.generations import REPLAYED, UNDONE
+from services.projections.projecting import hold_back, set_unapplied_aside, work_of
+from services.projections.queries import Serving
+from services.projections.sharing import Answer, processes, work_through
+from services.projections.tables import add_facts
+from shared.calendar import office_date
+from shared.counts import NOTHING, Counts
+from shared.database import create_engine
+from shared.elections import Election
+from shared.event_log import read_log
+from shared.events.records import LogEntry, partition_of
+from shared.topics import PARTITIONS
+
+# Facts of a share, about: so often the progress moves, and so much is one transaction.
+SHARE_FACTS: Final = 10_000
+LEAST_SHARES: Final = 4
+
+# Entries of the log that are brought in at once.
+ROUND_ENTRIES: Final = 5_000
+
+# Another round is worth it as long as it leaves so much less than the one before, and more than so
+# many entries: the rest is brought in while counting stands still.
+WORTH_A_ROUND: Final = 0.7
+FEW_ENTRIES: Final = 200
+
+# A replay that was killed holds its lock until PostgreSQL has noticed.
+CONNECTION_CHECK_MS: Final = 500
+ALONE_WITHIN_S: Final = 3.0
+LOOK_EVERY_S: Final = 0.25
+
+SWITCH_ATTEMPTS: Final = 20
+SWITCH_REST_S: Final = 1.0
+
+
+class ReplayError(Exception):
+    """A replay that cannot be, and what to do instead: one sentence."""
+
+
+class Mode(StrEnum):
+    """What is to be done."""
+
+    REPLAY = "replay"
+    DRY_RUN = "dry-run"
+    UNDO = "undo"
+
+
+class Stage(StrEnum):
+    """What a replay is doing."""
+
+    WAITING = "waiting for an election that is being folded"
+    FILLING = "waiting until the history of an election is whole"
+    READING = "sorting the log by resident"
+    COPYING = "copying the generation before"
+    FOLDING = "folding"
+    INDEXING = "indexing"
+    CATCHING_UP = "catching up"
+    SWITCHING = "comparing and switching"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: events done of all, none where it does not say."""
+
+    stage: Stage
+    done: int = 0
+    total: int = 0
+
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A village that the next generation counts otherwise than the one that serves."""
+
+    election: str
+    village: str
+    before: Counts
+    after: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a replay ended: `position` is the last that both generations have counted, `voters` how
+    many people vote in another village, once for each election."""
+
+    position: int
+    differences: list[Difference]
+    voters: int
+    serves: bool
+    folded_s: float
+    switched_s: float
+
+
+async def replay(database_url: str, mode: Mode, tell: Tell) -> Outcome:
+    """Make the next generation, compare, and switch to it unless it is a dry run.
+
+    Raises ReplayError; then, and when it is cancelled, what served goes on.
+    """
+    settings = {"client_connection_check_interval": str(CONNECTION_CHECK_MS)}
+    engine = create_engine(database_url, pool_size=1, settings=settings)
+    try:
+        async with engine.connect() as connection, _alone(connection, tell):
+            return await _Replay(connection, database_url, mode, tell).run()
+    finally:
+        await engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def _alone(connection: AsyncConnection, tell: Tell) -> AsyncIterator[None]:
+    """Have no other replay and no folding beside us for as long as the connection lasts: the
+    switch is made on it, and cannot be once the locks are gone."""
+    try:
+        refuse_after = time.monotonic() + ALONE_WITHIN_S
+        while not await _locks(connection, generations.REPLAY_LOCK):
+            if time.monotonic() > refuse_after:
+                raise ReplayError(
+                    "another replay is running; wait until it has ended, or stop it with Ctrl-C"
+                    " where it was started"
+                )
+            await asyncio.sleep(LOOK_EVERY_S)
+        while not await _locks(connection, fold_tables.GENERATION_LOCK):
+            tell(Progress(Stage.WAITING))
+            await asyncio.sleep(LOOK_EVERY_S)
+        yield
+    finally:
+        # The locks are the session's: with the connection they go.
+        await connection.invalidate()
+
+
+async def _locks(connection: AsyncConnection, lock: int) -> bool:
+    async with connection.begin():
+        return await generations.try_lock(connection, lock)
+
+
+@dataclass(slots=True)
+class _Next:
+    """The generation in the making: its foldings by election, and how far and to what it is."""
+
+    folds: dict[str, int]
+    marks: dict[int, int] = field(default_factory=dict)
+    tallies: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    compared_to: int = 0
+    voters: int = 0
+
+
+class _Replay:
+    def __init__(
+        self, connection: AsyncConnection, database_url: str, mode: Mode, tell: Tell
+    ) -> None:
+        self._connection = connection
+        self._database_url = database_url
+        self._mode = mode
+        self._tell = tell
+        self._serving: list[Serving] = []
+
+    async def run(self) -> Outcome:
+        started = time.monotonic()
+        async with self._connection.begin():
+            await generations.remove_unfinished(self._connection)
+        try:
+            await self._until_histories_are_whole()
+            following = await (self._undo() if self._mode is Mode.UNDO else self._build())
+            await self._catch_up(following)
+            await self._compare(following)
+            folded = time.monotonic()
+            return await self._switch(following, folded - started)
+        finally:
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Leave nothing behind where we can; where not, the next replay removes it."""
+        with contextlib.suppress(Exception):
+            async with self._connection.begin():
+                await generations.remove_unfinished(self._connection)
+
+    async def _until_histories_are_whole(self) -> None:
+        """What people were told is read from the histories."""
+        while True:
+            async with self._connection.begin():
+                self._serving = await queries.serving(self._connection)
+                missing = await generations.histories_missing(self._connection)
+            if not missing:
+                break
+            self._tell(Progress(Stage.FILLING))
+            await asyncio.sleep(LOOK_EVERY_S)
+        if not self._serving:
+            raise ReplayError("no election is counted yet; start projections first")
+
+    @property
+    def _elections(self) -> list[Election]:
+        return [each.election for each in self._serving]
+
+    async def _build(self) -> _Next:
+        """The next generation out of the log, as far as every partition is counted."""
+        connection = self._connection
+        async with connection.begin():
+            following = _Next(await generations.begin(connection, self._elections, REPLAYED))
+            up_to = await queries.cut(connection)
+        following.marks = dict.fromkeys(range(PARTITIONS), up_to)
+        self._tell(Progress(Stage.READING))
+        async with connection.begin():
+            await generations.copy_log(connection, up_to)
+        await self._fold(following, up_to)
+        await self._index(following)
+        return following
+
+    async def _index(self, following: _Next) -> None:
+        """Give what was loaded its indexes; what else a history needs to be read is made here."""
+        self._tell(Progress(Stage.INDEXING))
+        async with self._connection.begin():
+            await generations.index_facts(self._connection)
+            for fold in following.folds.values():
+                await generations.index_history(self._connection, fold)
+
+    async def _fold(self, following: _Next, up_to: int) -> None:
+        done = 0
+
+        def on_answer(answer: Answer) -> None:
+            nonlocal done
+            done += answer["events"]
+            self._tell(Progress(Stage.FOLDING, done, up_to))
+
+        self._tell(Progress(Stage.FOLDING, 0, up_to))
+        elections = self._elections
+        job = {
+            "database_url": self._database_url,
+            "elections": [{"id": e.id, "definition": written_definition(e)} for e in elections],
+            "folds": [following.folds[election.id] for election in elections],
+            "up_to": up_to,
+        }
+        number = max(LEAST_SHARES, processes(), up_to // SHARE_FACTS)
+        module = "services.projections.replay_share"
+        for answer in await work_through(module, job, shares(number), on_answer):
+            for election, tallies in zip(elections, answer["tallies"], strict=True):
+                add_tallies(
+                    following.tallies.setdefault(election.id, {}),
+                    {village: Counts._make(counts) for village, counts in tallies.items()},
+                )
+
+    async def _undo(self) -> _Next:
+        """The next generation out of the one before."""
+        connection = self._connection
+        async with connection.begin():
+            before = await generations.before(connection)
+            if before is None:
+                raise ReplayError(
+                    "there is no generation before the one that serves; nothing was replayed yet"
+                )
+            if not _same_elections(before.serving, self._serving):
+                raise ReplayError(
+                    "an election was added or changed since the last replay, so the generation"
+                    " before it cannot serve; run `cacah replay` instead"
+                )
+            following = _Next(await generations.begin(connection, self._elections, UNDONE))
+        self._tell(Progress(Stage.COPYING))
+        async with connection.begin():
+            following.tallies = await generations.copy_before(connection, before, following.folds)
+        following.marks = before.marks
+        await self._index(following)
+        return following
+
+    async def _catch_up(self, following: _Next) -> None:
+        """Bring in what came since, until it does not become less."""
+        before = sys.maxsize
+        while True:
+            async with self._connection.begin():
+                marks = await queries.marks(self._connection)
+                left = await self._advance(following, marks)
+            if left <= FEW_ENTRIES or left > before * WORTH_A_ROUND:
+                return
+            before = left
+
+    async def _advance(self, following: _Next, marks: Marks) -> int:
+        """Take the next generation to marks of the one that serves; how much was brought in."""
+        first = after = min(following.marks.values())
+        up_to = max(marks.values())
+        brought = 0
+        while after < up_to:
+            entries = await read_log(self._connection, after, ROUND_ENTRIES, up_to)
+            if not entries:
+                raise ReplayError(f"the log has no position {after + 1}; run `cacah verify`")
+            after = entries[-1].position
+            missing = [each for each in entries if _is_between(each, following.marks, marks)]
+            await self._take(following, missing)
+            brought += len(missing)
+            self._tell(Progress(Stage.CATCHING_UP, after - first, up_to - first))
+        following.marks = {p: max(mark, marks[p]) for p, mark in following.marks.items()}
+        return brought
+
+    async def _take(self, following: _Next, entries: Sequence[LogEntry]) -> None:
+        """Bring some entries in, as the counting would."""
+        if not entries:
+            return
+        connection, schema = self._connection, generations.NEXT
+        work = work_of(entries, following.marks)
+        ids = {news.event.logged.resident_id for news in work.news}
+        waiting = await tables.waiting_residents(connection, ids, schema)
+        found = await tables.residents(connection, ids, schema)
+        hold_back(work, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS) | found.unreadable)
+        projected = project(
+            found.residents, [news.event.logged for news in work.news], self._elections
+        )
+        set_unapplied_aside(work, projected)
+        await add_facts(connection, work.news, schema)
+        await generations.add_history(connection, projected.deltas, following.folds)
+        await generations.park(connection, work.parked)
+        for key, delta in sums(projected.deltas).items():
+            add_tallies(following.tallies.setdefault(key.election, {}), {key.village: delta.counts})
+
+    async def _compare(self, following: _Next) -> None:
+        """Compare what both have up to one position, after which little is left to compare."""
+        up_to = min(following.marks.values())
+        async with self._connection.begin():
+            await self._note_differing(following, up_to)
+
+    async def _note_differing(self, following: _Next, up_to: int) -> None:
+        folds = [(each.fold, following.folds[each.election.id]) for each in self._serving]
+        await generations.note_differing(self._connection, folds, following.compared_to, up_to)
+        following.compared_to = up_to
+
+    async def _switch(self, following: _Next, folded_s: float) -> Outcome:
+        """Bring in the last of it, compare, and let the next generation serve."""
+        self._tell(Progress(Stage.SWITCHING))
+        for _ in range(SWITCH_ATTEMPTS):
+            try:
+                return await self._try_to_switch(following, folded_s)
+            except asyncpg.LockNotAvailableError:
+                await asyncio.sleep(SWITCH_REST_S)
+                await self._catch_up(following)
+        raise ReplayError(
+            "another program reads the facts all the time, so the new generation could not come to"
+            " serve; end it (see pg_stat_activity) and run the same command again"
+        )
+
+    async def _try_to_switch(self, following: _Next, folded_s: float) -> Outcome:
+        connection = self._connection
+        started = time.monotonic()
+        async with connection.begin() as transaction:
+            locked = await tables.lock_marks(connection, range(PARTITIONS))
+            marks = {partition: mark.position for partition, mark in locked.items()}
+            if self._mode is not Mode.DRY_RUN:
+                await generations.lock_facts(connection)
+            await self._advance(following, marks)
+            await self._note_differing(following, max(marks.values()))
+            moment = datetime.now(UTC)
+            differences, voters = await self._differences(following)
+            if self._mode is not Mode.DRY_RUN:
+                await generations.keep_before(connection)
+                await self._let_serve(following, marks, moment)
+                await generations.move_in(connection, following.folds)
+            else:
+                await transaction.rollback()
+        return Outcome(
+            position=min(marks.values()),
+            differences=differences,
+            voters=voters,
+            serves=self._mode is not Mode.DRY_RUN,
+            folded_s=folded_s,
+            switched_s=time.monotonic() - started,
+        )
+
+    async def _differences(self, following: _Next) -> tuple[list[Difference], int]:
+        """What is counted otherwise, village by village; and of how many people it is told."""
+        differences: list[Difference] = []
+        voters = 0
+        for each in self._serving:
+            election_id = each.election.id
+            old = await generations.all_tallies(self._connection, election_id)
+            new = following.tallies.get(election_id, {})
+            differences += differences_between(election_id, old, new)
+            voters += await generations.add_voter_differences(
+                self._connection, each.fold, following.folds[election_id]
+            )
+        return differences, voters
+
+    async def _let_serve(self, following: _Next, marks: Marks, moment: datetime) -> None:
+        """Write the tallies and say the differences, as when an election is folded anew."""
+        connection, position = self._connection, max(marks.values())
+        for election in self._elections:
+            kept = await fold_tables.kept_tallies(connection, election.id)
+            tallies = following.tallies.get(election.id, {})
+            changes = list(differences_of(election.id, kept, tallies, position, moment))
+            await fold_tables.set_tallies(connection, changes)
+            await tables.add_to_outbox(
+                connection, [announcement(change, election) for change in changes]
+            )
+            stage = election.stage_on(office_date(moment))
+            fold = following.folds[election.id]
+            await fold_tables.finish_fold(connection, fold, moment, position, stage)
+
+
+def _is_between(entry: LogEntry, after: Marks, up_to: Marks) -> bool:
+    partition = partition_of(entry.resident_id, PARTITIONS)
+    return after[partition] < entry.position <= up_to[partition]
+
+
+def add_tallies(tallies: dict[str, Counts], more: Mapping[str, Counts]) -> None:
+    """Add to some tallies."""
+    for village, counts in more.items():
+        tallies[village] = added(tallies.get(village, NOTHING), counts)
+
+
+def differences_between(
+    election_id: str, old: Mapping[str, Counts], new: Mapping[str, Counts]
+) -> list[Difference]:
+    """The villages whose tallies differ, in their order."""
+    return [
+        Difference(election_id, village, before, after)
+        for village in sorted(old.keys() | new.keys())
+        if (before := old.get(village, NOTHING)) != (after := new.get(village, NOTHING))
+    ]
+
+
+def _same_elections(before: Sequence[Serving], now: Sequence[Serving]) -> bool:
+    return len(before) == len(now) and all(
+        old.election.id == new.election.id and counts_alike(old.election, new.election)
+        for old, new in zip(before, now, strict=True)
+    )
