@@ -158,16 +158,20 @@ async def begin_fold(connection: AsyncConnection, election_id: str) -> int:
 
 
 async def add_villages(
-    connection: AsyncConnection, election_id: str, villages: Collection[str]
+    connection: AsyncConnection, election_id: str, villages: Collection[str], revision: int = 0
 ) -> None:
-    """Add a tally of zeros for each of some villages; what is there stays."""
+    """Add a tally of zeros for each of some villages; what is there stays.
+
+    Where a row may have been lost, its new `revision` must be beyond all that it had. It rose with
+    an event or a fold, so it was never above the log's position and the fold's number together.
+    """
     await connection.execute(
         text(
-            "INSERT INTO projections.tallies (election, village)"
-            " SELECT :election, village FROM unnest(CAST(:villages AS text[])) AS village"
-            " ON CONFLICT DO NOTHING"
+            "INSERT INTO projections.tallies (election, village, revision)"
+            " SELECT :election, village, :revision"
+            " FROM unnest(CAST(:villages AS text[])) AS village ON CONFLICT DO NOTHING"
         ),
-        {"election": election_id, "villages": sorted(villages)},
+        {"election": election_id, "villages": sorted(villages), "revision": revision},
     )
 
 

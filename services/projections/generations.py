@@ -6,19 +6,19 @@ and history. The one in the making has a schema of its own, and so has the one b
 moves the tables from schema to schema, so that nothing is copied and the names stay.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import queries, tables
+from services.projections.domain.refold import Row
 from services.projections.domain.tally import Delta
 from services.projections.queries import Serving
 from services.projections.tables import COUNT_COLUMNS, HISTORY_COLUMNS, Parked, history_row
-from shared.counts import NOTHING, Counts
+from shared.counts import Counts
 from shared.database import driver_of
 from shared.elections import Election
 
@@ -69,7 +69,8 @@ async def begin(
     await _run(
         connection,
         f"CREATE SCHEMA {NEXT}",
-        f"CREATE TABLE {NEXT}.facts (LIKE projections.facts)",
+        # Autovacuum would hold the switch up for a second; once they serve, it looks after them.
+        f"CREATE TABLE {NEXT}.facts (LIKE projections.facts) WITH (autovacuum_enabled = off)",
         f"CREATE TABLE {NEXT}.parked AS SELECT {_PARKED_COLUMNS} FROM projections.parked"
         " WHERE false",
         f"CREATE UNIQUE INDEX ON {NEXT}.parked (position)",
@@ -89,7 +90,8 @@ async def begin(
         await _run(
             connection,
             f"CREATE TABLE {NEXT}.history_{fold}"
-            f" (LIKE projections.history, CONSTRAINT of_one_fold CHECK (fold = {fold}))",
+            f" (LIKE projections.history, CONSTRAINT of_one_fold CHECK (fold = {fold}))"
+            " WITH (autovacuum_enabled = off)",
         )
     return folds
 
@@ -213,19 +215,21 @@ async def add_voter_differences(connection: AsyncConnection, serving: int, follo
     return int(added.rpartition(" ")[2])
 
 
-async def lock_facts(connection: AsyncConnection) -> None:
-    """Have the facts for ourselves. Raises asyncpg.LockNotAvailableError when somebody reads them
-    for long."""
+async def lock_tables(connection: AsyncConnection) -> None:
+    """Have the tables that a switch exchanges for ourselves, and the place of the generation
+    before free. Raises asyncpg.LockNotAvailableError when somebody reads them for long."""
     await _run(connection, f"SET LOCAL lock_timeout = {SWITCH_WAIT_MS}")
     driver = await driver_of(connection)
     await driver.execute("LOCK TABLE projections.facts IN ACCESS EXCLUSIVE MODE")
+    await driver.execute("LOCK TABLE ONLY projections.history IN SHARE UPDATE EXCLUSIVE MODE")
+    await driver.execute(f"DROP SCHEMA IF EXISTS {BEFORE} CASCADE")
+    await _run(connection, "SET LOCAL lock_timeout = 0")
 
 
 async def keep_before(connection: AsyncConnection) -> None:
-    """Make the generation that serves the one before, in the place of an older one."""
+    """Make the generation that serves the one before."""
     await _run(
         connection,
-        f"DROP SCHEMA IF EXISTS {BEFORE} CASCADE",
         f"CREATE SCHEMA {BEFORE}",
         f"ALTER TABLE projections.facts SET SCHEMA {BEFORE}",
         *(
@@ -242,6 +246,7 @@ async def move_in(connection: AsyncConnection, folds: Mapping[str, int]) -> None
     await _run(
         connection,
         f"ALTER TABLE {NEXT}.facts SET SCHEMA projections",
+        "ALTER TABLE projections.facts RESET (autovacuum_enabled)",
         "DELETE FROM projections.parked WHERE position IS NOT NULL"
         f" AND position NOT IN (SELECT position FROM {NEXT}.parked)",
         f"INSERT INTO projections.parked ({_PARKED_COLUMNS})"
@@ -254,7 +259,8 @@ async def move_in(connection: AsyncConnection, folds: Mapping[str, int]) -> None
             f"ALTER TABLE {NEXT}.history_{fold} SET SCHEMA projections",
             f"ALTER TABLE projections.history ATTACH PARTITION projections.history_{fold}"
             f" FOR VALUES IN ({fold})",
-            f"ALTER TABLE projections.history_{fold} DROP CONSTRAINT of_one_fold",
+            f"ALTER TABLE projections.history_{fold} DROP CONSTRAINT of_one_fold,"
+            " RESET (autovacuum_enabled)",
         )
         await connection.execute(
             text("UPDATE projections.elections SET fold = :fold, history_from = 0 WHERE id = :id"),
@@ -263,19 +269,17 @@ async def move_in(connection: AsyncConnection, folds: Mapping[str, int]) -> None
     await _run(connection, f"DROP SCHEMA {NEXT} CASCADE")
 
 
-async def all_tallies(connection: AsyncConnection, election_id: str) -> dict[str, Counts]:
-    """The tallies that serve, of every village with a row that is not all zeros."""
-    return await _tallies(connection, "projections", election_id)
-
-
-async def _tallies(connection: AsyncConnection, schema: str, election_id: str) -> dict[str, Counts]:
+async def rows_of(
+    connection: AsyncConnection, election_id: str, schema: str = tables.SCHEMA
+) -> dict[str, Row]:
+    """The tallies of a generation, every village that has a row."""
     driver = await driver_of(connection)
     rows = await driver.fetch(
-        f"SELECT village, {', '.join(COUNT_COLUMNS)} FROM {schema}.tallies WHERE election = $1",
+        f"SELECT village, revision, {', '.join(COUNT_COLUMNS)} FROM {schema}.tallies"
+        " WHERE election = $1",
         election_id,
     )
-    tallies = {row[0]: Counts._make(row[1:]) for row in rows}
-    return {village: counts for village, counts in tallies.items() if counts != NOTHING}
+    return {row[0]: Row(row[1], Counts._make(row[2:])) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,19 +324,6 @@ async def copy_before(
             f"INSERT INTO {NEXT}.history_{fold} ({columns})"
             f" SELECT {renumbered} FROM projections.history WHERE fold = {served.fold}",
         )
-        tallies[served.election.id] = await _tallies(connection, BEFORE, served.election.id)
+        rows = await rows_of(connection, served.election.id, BEFORE)
+        tallies[served.election.id] = {village: row.counts for village, row in rows.items()}
     return tallies
-
-
-async def is_kept(connection: AsyncConnection, folds: Collection[int]) -> bool:
-    """Whether the histories of some past foldings are all still there."""
-    found = await connection.execute(
-        text("SELECT count(*) FROM projections.folds WHERE fold = ANY(:folds)"),
-        {"folds": list(folds)},
-    )
-    return int(found.scalar_one()) == len(folds)
-
-
-async def waiting(connection: AsyncConnection, residents: Collection[UUID]) -> set[UUID]:
-    """Those of some residents who have a fact set aside in the next generation."""
-    return await tables.waiting_residents(connection, residents, NEXT)

@@ -117,7 +117,7 @@ class Refolder:
     async def _fold(self, put: Put, redefinition: Redefinition) -> _Folding:
         """Fold everybody up to the marks as they are now."""
         election = redefinition.new
-        villages = await _villages_of(election)
+        villages = await villages_of(election)
         async with self._engine.begin() as connection:
             fold = await fold_tables.begin_fold(connection, election.id)
             await fold_tables.add_villages(connection, election.id, villages)
@@ -158,12 +158,12 @@ class Refolder:
         """Remove the rows of villages that left the area and were never told of."""
         if redefinition.old is None or redefinition.old.area == redefinition.new.area:
             return
-        villages = await _villages_of(redefinition.new)
+        villages = await villages_of(redefinition.new)
         async with self._engine.begin() as connection:
             await fold_tables.remove_villages(connection, redefinition.new.id, villages)
 
 
-async def _villages_of(election: Election) -> list[str]:
+async def villages_of(election: Election) -> list[str]:
     """The villages of an election's area; the country has so many that the loop must not wait."""
     found = await asyncio.to_thread(villages_in, election.area)
     return [village.code for village in found]

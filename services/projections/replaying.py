@@ -29,6 +29,7 @@ from services.projections.folding import shares
 from services.projections.generations import REPLAYED, UNDONE
 from services.projections.projecting import hold_back, set_unapplied_aside, work_of
 from services.projections.queries import Serving
+from services.projections.refolding import villages_of
 from services.projections.sharing import Answer, processes, work_through
 from services.projections.tables import add_facts
 from shared.calendar import office_date
@@ -368,7 +369,7 @@ class _Replay:
             locked = await tables.lock_marks(connection, range(PARTITIONS))
             marks = {partition: mark.position for partition, mark in locked.items()}
             if self._mode is not Mode.DRY_RUN:
-                await generations.lock_facts(connection)
+                await generations.lock_tables(connection)
             await self._advance(following, marks)
             await self._note_differing(following, max(marks.values()))
             moment = datetime.now(UTC)
@@ -394,7 +395,8 @@ class _Replay:
         voters = 0
         for each in self._serving:
             election_id = each.election.id
-            old = await generations.all_tallies(self._connection, election_id)
+            rows = await generations.rows_of(self._connection, election_id)
+            old = {village: row.counts for village, row in rows.items()}
             new = following.tallies.get(election_id, {})
             differences += differences_between(election_id, old, new)
             voters += await generations.add_voter_differences(
@@ -406,7 +408,11 @@ class _Replay:
         """Write the tallies and say the differences, as when an election is folded anew."""
         connection, position = self._connection, max(marks.values())
         for election in self._elections:
-            kept = await fold_tables.kept_tallies(connection, election.id)
+            fold = following.folds[election.id]
+            await fold_tables.add_villages(
+                connection, election.id, await villages_of(election), position + fold
+            )
+            kept = await generations.rows_of(connection, election.id)
             tallies = following.tallies.get(election.id, {})
             changes = list(differences_of(election.id, kept, tallies, position, moment))
             await fold_tables.set_tallies(connection, changes)
@@ -414,7 +420,6 @@ class _Replay:
                 connection, [announcement(change, election) for change in changes]
             )
             stage = election.stage_on(office_date(moment))
-            fold = following.folds[election.id]
             await fold_tables.finish_fold(connection, fold, moment, position, stage)
 
 

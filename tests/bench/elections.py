@@ -141,7 +141,7 @@ def services(parts: Parts, database: str) -> Iterator[None]:
         for name, port in PORTS.items():
             environment = settings | {f"CACAH_{name.upper()}_PORT": str(port)}
             command = [sys.executable, "-m", f"services.{name}"]
-            with open(f"/tmp/show4-{name}.log", "w") as log:
+            with open(f"/tmp/show4-{name}-{port}.log", "w") as log:
                 running.append(subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdout=log))
         yield
     finally:

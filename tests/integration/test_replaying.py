@@ -2,10 +2,13 @@
 
 import asyncio
 import textwrap
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,11 +19,17 @@ from services.projections.replaying import Mode, Outcome, Progress, ReplayError,
 from shared.counts import NOTHING, Counts
 from shared.elections import PILKADA_2024, Election
 from shared.events.records import LogEntry, logged_fact
+from tests.bench.elections import told as told_to_kpu
 from tests.integration.test_elections import SECOND, counted, expected, put, until_told
+from tests.integration.test_notifier import MakeNotifier, make_notifier
 from tests.integration.test_projections import World, counts_in, life_in_the_regency
-from tests.support.facts import registration
+from tests.integration.test_voters import until_votes, voter_changes, voters
+from tests.support.facts import entry, registration
+from tests.support.notifier_process import NotifierProcess, running
 from tests.support.parts import Parts
 from tests.support.projections_service import Service, all_changes
+
+__all__ = ["make_notifier"]
 
 PILKADA_ID = PILKADA_2024.id
 
@@ -244,6 +253,109 @@ async def test_a_voter_who_was_lost_is_told_with_the_replay_as_the_reason(world:
         " JOIN projections.folds USING (fold) ORDER BY fold"
     )
     assert (row["cause"], row["to_village"]) == ("replay.undone", None)
+
+
+async def test_kpu_hears_of_a_replay_as_of_anything_else(
+    world: World, service: Service, make_notifier: MakeNotifier
+) -> None:
+    entries = life_in_the_regency(600)
+    person = next(iter(before := voters(entries, PILKADA_2024)))
+    entries.append(entry("resident.died", 601, UUID(person), died_on="2024-05-01"))
+    async with running(make_notifier()) as notifier:
+        await world.send(*entries[:600])
+        await until_votes(notifier, before)
+        # A death that was passed over, by the program as it was before somebody corrected it.
+        await world.log(entries[600])
+        await execute(world, "UPDATE projections.marks SET position = 601")
+        outcome = await replayed(world)
+        assert (len(outcome.differences), outcome.voters) == (1, 1)
+        feed = await until_votes(notifier, voters(entries, PILKADA_2024))
+        assert (feed[-1]["voter"], feed[-1]["kind"]) == (person, "removed")
+        assert (feed[-1]["reason"], feed[-1]["position"]) == ("counts.replayed", 601)
+        await until_kpu_has(notifier, expected(entries, PILKADA_2024))
+        assert (await replayed(world)).differences == []
+        assert (await replayed(world, Mode.UNDO)).differences == []
+        await asyncio.sleep(2)
+        assert len(await voter_changes(notifier)) == len(feed)
+        await until_kpu_has(notifier, expected(entries, PILKADA_2024))
+
+
+async def test_undoing_is_told_with_its_own_reason(
+    world: World, service: Service, make_notifier: MakeNotifier
+) -> None:
+    entries = life_in_the_regency(300)
+    async with running(make_notifier()) as notifier:
+        await world.send(*entries)
+        voting = voters(entries, PILKADA_2024)
+        await until_votes(notifier, voting)
+        assert (await replayed(world)).voters == 0
+        person = next(iter(voting))
+        village = voting[person]
+        # The generation before never knew of somebody.
+        await execute(
+            world,
+            "DELETE FROM projections.history USING registry.log, projections_before.elections"
+            f" WHERE log.resident_id = '{person}' AND history.position = log.position"
+            " AND history.fold = elections.fold",
+        )
+        await execute(world, f"DELETE FROM projections_before.facts WHERE resident_id = '{person}'")
+        assert (await replayed(world, Mode.UNDO)).voters == 1
+        without = {who: where for who, where in voting.items() if who != person}
+        feed = await until_votes(notifier, without)
+        assert (feed[-1]["reason"], feed[-1]["from_village"]) == ("replay.undone", village)
+        assert (await replayed(world, Mode.UNDO)).voters == 1
+        await until_votes(notifier, voting)
+
+
+async def until_kpu_has(notifier: NotifierProcess, tallies: dict[str, Counts]) -> None:
+    """Wait until the numbered changes, which must chain without a gap, add up to the tallies."""
+    lived_in = {v: c._asdict() for v, c in tallies.items() if c.residents}
+    async with asyncio.timeout(30):
+        while await told_to_kpu(notifier.client, PILKADA_ID) != lived_in:
+            await asyncio.sleep(0.2)
+
+
+async def test_a_village_whose_row_is_lost_or_was_never_told_is_mended(
+    world: World, service: Service, make_notifier: MakeNotifier
+) -> None:
+    entries = life_in_the_regency(400)
+    async with running(make_notifier()) as notifier:
+        await world.send(*entries)
+        await settled(world, service, entries)
+        await until_kpu_has(notifier, expected(entries, PILKADA_2024))
+        rows = "projections.tallies WHERE village = (SELECT min(village) FROM projections.tallies"
+        await execute(world, f"DELETE FROM {rows} WHERE residents > 0)")
+        await execute(
+            world,
+            "UPDATE projections.tallies SET residents = 3 WHERE village ="
+            " (SELECT min(village) FROM projections.tallies WHERE revision = 0)",
+        )
+        assert len((await replayed(world)).differences) == 2
+        assert counts_in(await service.at(400)) == expected(entries, PILKADA_2024)
+        await until_kpu_has(notifier, expected(entries, PILKADA_2024))
+
+
+async def test_a_clock_that_jumps_changes_no_count_and_no_duration(
+    world: World, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Jumping:
+        @staticmethod
+        def now(zone: tzinfo) -> datetime:
+            return datetime(1970, 1, 2, tzinfo=zone)
+
+    entries = life_in_the_regency(1_500)
+    await world.send(*entries[:1_000])
+    await settled(world, service, entries[:1_000])
+    await plant(world)
+    monkeypatch.setattr("services.projections.replaying.datetime", Jumping)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    outcome = await replayed(world)
+    monkeypatch.undo()
+    assert 0 < outcome.switched_s < outcome.folded_s < 60
+    await settled(world, service, entries[:1_000])
+    await world.send(*entries[1_000:])
+    await settled(world, service, entries)
+    await history_is(world, entries)
 
 
 async def test_facts_that_cannot_be_read_are_parked_as_the_counting_parks_them(

@@ -3,6 +3,7 @@ counts."""
 
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from random import Random
 from uuid import UUID
 
@@ -84,8 +85,7 @@ def _spoilt(logged: LoggedFact, chance: Random) -> LoggedFact:
     """Some births in a year whose anniversary no calendar has."""
     fact = logged.fact
     if isinstance(fact, ResidentRegistered | BiodataCorrected) and chance.random() < 0.3:
-        far = fact.birth_date and fact.birth_date.replace(year=9999, day=1)
-        return replace(logged, fact=replace(fact, birth_date=far))
+        return replace(logged, fact=replace(fact, birth_date=date(9999, 1, 1)))
     return logged
 
 
