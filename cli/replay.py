@@ -25,6 +25,9 @@ from services.projections.replaying import Difference, Mode, Outcome, ReplayErro
 SHOWN: Final = 20
 SHOWN_COUNTS: Final = ("residents", "eligible", "eligible_recorded")
 
+# Columns of the table where it goes to a file or another program.
+WIDTH_OF_FILES: Final = 200
+
 DIFFERS: Final = 1
 COULD_NOT_RUN: Final = 2
 INTERRUPTED: Final = 130
@@ -55,6 +58,8 @@ def replay(
     when --dry-run or --with finds differences, and 2 when it could not run: what served goes on.
     """
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_FILES
     if dry_run + undo + (rules is not None) > 1:
         raise typer.BadParameter("take one of --dry-run, --undo and --with")
     try:
@@ -186,7 +191,8 @@ def _villages(number: int) -> str:
 def _say_differences(console: Console, differences: list[Difference]) -> None:
     if not differences:
         return
-    table = Table("election", "village", *SHOWN_COUNTS, "other counts", box=None, pad_edge=False)
+    table = Table("election", "village", *SHOWN_COUNTS, box=None, pad_edge=False)
+    table.add_column("other counts", no_wrap=True)
     for difference in differences[:SHOWN]:
         table.add_row(*_row(difference))
     console.print(table, soft_wrap=True)

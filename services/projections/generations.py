@@ -57,6 +57,9 @@ async def remove_unfinished(connection: AsyncConnection) -> None:
     await _run(
         connection,
         f"DROP SCHEMA IF EXISTS {NEXT} CASCADE",
+        "DELETE FROM projections.voter_differences USING projections.folds"
+        " WHERE folds.fold = voter_differences.fold"
+        f" AND switched_at IS NULL AND cause IN ('{REPLAYED}', '{UNDONE}')",
         "DELETE FROM projections.folds"
         f" WHERE switched_at IS NULL AND cause IN ('{REPLAYED}', '{UNDONE}')",
     )
@@ -74,7 +77,8 @@ async def begin(
         f"CREATE TABLE {NEXT}.parked AS SELECT {_PARKED_COLUMNS} FROM projections.parked"
         " WHERE false",
         f"CREATE UNIQUE INDEX ON {NEXT}.parked (position)",
-        f"CREATE TABLE {NEXT}.differing (resident_id uuid PRIMARY KEY)",
+        f"CREATE TABLE {NEXT}.differing"
+        " (resident_id uuid PRIMARY KEY, is_compared boolean NOT NULL DEFAULT false)",
     )
     folds = {}
     for election in elections:
@@ -190,9 +194,23 @@ async def note_differing(
         )
 
 
-async def add_voter_differences(connection: AsyncConnection, serving: int, following: int) -> int:
-    """Keep, to be told when a folding serves, whom it makes a voter of another village than the
-    one that serves does: how many people."""
+async def forget_compared(connection: AsyncConnection, after: int) -> None:
+    """Have those of the residents noted who have events beyond a position compared again."""
+    await connection.execute(
+        text(
+            f"UPDATE {NEXT}.differing SET is_compared = false WHERE resident_id IN"
+            " (SELECT resident_id FROM registry.log WHERE position > :after)"
+        ),
+        {"after": after},
+    )
+
+
+async def compare_voters(
+    connection: AsyncConnection, folds: Iterable[tuple[int, int]], up_to: int
+) -> int:
+    """Keep, to be told when the next generation serves, whom it makes a voter of another village
+    by the events up to a position: of the residents noted, those that are not compared yet; how
+    many there are by now."""
     driver = await driver_of(connection)
 
     def village_by(history: str) -> str:
@@ -202,17 +220,29 @@ async def add_voter_differences(connection: AsyncConnection, serving: int, follo
             " GROUP BY resident_id, village HAVING sum(eligible) > 0"
         )
 
-    added = await driver.execute(
-        "WITH theirs AS MATERIALIZED (SELECT resident_id, position FROM registry.log"
-        f" WHERE resident_id IN (SELECT resident_id FROM {NEXT}.differing)),"
-        f" old AS ({village_by(f'(SELECT * FROM projections.history WHERE fold = {serving:d})')}),"
-        f" new AS ({village_by(f'{NEXT}.history_{following:d}')})"
-        " INSERT INTO projections.voter_differences (fold, resident_id, to_village)"
-        f" SELECT {following:d}, resident_id, new.village"
-        " FROM old FULL JOIN new USING (resident_id)"
-        " WHERE old.village IS DISTINCT FROM new.village",
-    )
-    return int(added.rpartition(" ")[2])
+    waiting = f"SELECT resident_id FROM {NEXT}.differing WHERE NOT is_compared"
+    voters = 0
+    for serving, following in folds:
+        await driver.execute(
+            f"DELETE FROM projections.voter_differences WHERE fold = {following:d}"
+            f" AND resident_id IN ({waiting})"
+        )
+        await driver.execute(
+            "WITH theirs AS MATERIALIZED (SELECT resident_id, position FROM registry.log"
+            f" WHERE resident_id IN ({waiting}) AND position <= $1), old AS ("
+            + village_by(f"(SELECT * FROM projections.history WHERE fold = {serving:d})")
+            + f"), new AS ({village_by(f'{NEXT}.history_{following:d}')})"
+            " INSERT INTO projections.voter_differences (fold, resident_id, to_village)"
+            f" SELECT {following:d}, resident_id, new.village"
+            " FROM old FULL JOIN new USING (resident_id)"
+            " WHERE old.village IS DISTINCT FROM new.village",
+            up_to,
+        )
+        voters += await driver.fetchval(
+            f"SELECT count(*) FROM projections.voter_differences WHERE fold = {following:d}"
+        )
+    await _run(connection, f"UPDATE {NEXT}.differing SET is_compared = true WHERE NOT is_compared")
+    return voters
 
 
 async def lock_tables(connection: AsyncConnection) -> None:

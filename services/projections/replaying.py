@@ -83,7 +83,8 @@ class Stage(StrEnum):
     FOLDING = "folding"
     INDEXING = "indexing"
     CATCHING_UP = "catching up"
-    SWITCHING = "comparing and switching"
+    COMPARING = "comparing"
+    SWITCHING = "switching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,6 @@ class _Next:
     marks: dict[int, int] = field(default_factory=dict)
     tallies: dict[str, dict[str, Counts]] = field(default_factory=dict)
     compared_to: int = 0
-    voters: int = 0
 
 
 class _Replay:
@@ -339,14 +339,19 @@ class _Replay:
 
     async def _compare(self, following: _Next) -> None:
         """Compare what both have up to one position, after which little is left to compare."""
-        up_to = min(following.marks.values())
+        self._tell(Progress(Stage.COMPARING))
         async with self._connection.begin():
-            await self._note_differing(following, up_to)
+            await self._compare_voters(following, min(following.marks.values()))
 
-    async def _note_differing(self, following: _Next, up_to: int) -> None:
+    async def _compare_voters(self, following: _Next, up_to: int) -> int:
+        """Compare where people vote by the events up to a position; how many vote elsewhere."""
+        connection, after = self._connection, following.compared_to
         folds = [(each.fold, following.folds[each.election.id]) for each in self._serving]
-        await generations.note_differing(self._connection, folds, following.compared_to, up_to)
+        if after:
+            await generations.forget_compared(connection, after)
+        await generations.note_differing(connection, folds, after, up_to)
         following.compared_to = up_to
+        return await generations.compare_voters(connection, folds, up_to)
 
     async def _switch(self, following: _Next, folded_s: float) -> Outcome:
         """Bring in the last of it, compare, and let the next generation serve."""
@@ -371,9 +376,9 @@ class _Replay:
             if self._mode is not Mode.DRY_RUN:
                 await generations.lock_tables(connection)
             await self._advance(following, marks)
-            await self._note_differing(following, max(marks.values()))
+            voters = await self._compare_voters(following, max(marks.values()))
             moment = datetime.now(UTC)
-            differences, voters = await self._differences(following)
+            differences = await self._differences(following)
             if self._mode is not Mode.DRY_RUN:
                 await generations.keep_before(connection)
                 await self._let_serve(following, marks, moment)
@@ -389,20 +394,16 @@ class _Replay:
             switched_s=time.monotonic() - started,
         )
 
-    async def _differences(self, following: _Next) -> tuple[list[Difference], int]:
-        """What is counted otherwise, village by village; and of how many people it is told."""
+    async def _differences(self, following: _Next) -> list[Difference]:
+        """What is counted otherwise, village by village."""
         differences: list[Difference] = []
-        voters = 0
         for each in self._serving:
             election_id = each.election.id
             rows = await generations.rows_of(self._connection, election_id)
             old = {village: row.counts for village, row in rows.items()}
             new = following.tallies.get(election_id, {})
             differences += differences_between(election_id, old, new)
-            voters += await generations.add_voter_differences(
-                self._connection, each.fold, following.folds[election_id]
-            )
-        return differences, voters
+        return differences
 
     async def _let_serve(self, following: _Next, marks: Marks, moment: datetime) -> None:
         """Write the tallies and say the differences, as when an election is folded anew."""

@@ -26,7 +26,7 @@ from tests.support.parts import CHECKOUT, Parts, cloned_database, fresh_topics, 
 RESIDENTS: Final = 100_000
 KILLS: Final = 20
 READERS: Final = 20
-READ_EVERY_S: Final = 0.2
+READ_EVERY_S: Final = 1.0
 USUAL_S: Final = 20.0
 LONGEST_LIFE_S: Final = 8.0
 MOST_TIMES_THE_USUAL: Final = 2.0

@@ -116,6 +116,11 @@ async def history_is(world: World, entries: Sequence[LogEntry], *others: Electio
 async def no_litter(world: World) -> None:
     assert await world.fetch("SELECT FROM pg_namespace WHERE nspname = 'projections_next'") == []
     assert await world.fetch("SELECT FROM projections.folds WHERE switched_at IS NULL") == []
+    strays = await world.fetch(
+        "SELECT FROM projections.voter_differences WHERE fold NOT IN"
+        " (SELECT fold FROM projections.folds)"
+    )
+    assert strays == []
 
 
 async def settled(world: World, service: Service, entries: Sequence[LogEntry]) -> None:
@@ -235,8 +240,12 @@ async def test_a_voter_who_was_lost_is_told_with_the_replay_as_the_reason(world:
         await world.send(*entries)
         await settled(world, service, entries)
     await plant(world)
+    assert (await replayed(world, Mode.DRY_RUN)).voters == 1
+    await no_litter(world)
+    assert await world.fetch("SELECT FROM projections.voter_differences") == []
     outcome = await replayed(world)
     assert outcome.voters == 1
+    await no_litter(world)
     (row,) = await world.fetch(
         "SELECT cause, resident_id, to_village FROM projections.voter_differences"
         " JOIN projections.folds USING (fold)"
