@@ -108,11 +108,12 @@ async def histories_missing(connection: AsyncConnection) -> list[str]:
     return [row.id for row in rows]
 
 
-async def copy_log(connection: AsyncConnection, up_to: int) -> None:
-    """Bring the log into the next generation's facts, sorted by resident: as they will be read."""
+async def copy_log(connection: AsyncConnection, up_to: int) -> int:
+    """Bring the log into the next generation's facts, sorted by resident: as they will be read;
+    how many entries it has."""
     await _run(connection, f"SET LOCAL work_mem = '{SORT_MEMORY}'")
     driver = await driver_of(connection)
-    await driver.execute(
+    copied = await driver.execute(
         f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM registry.log"
         " WHERE position <= $1 ORDER BY resident_id, position",
         up_to,
@@ -122,6 +123,7 @@ async def copy_log(connection: AsyncConnection, up_to: int) -> None:
         f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
         f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
     )
+    return int(copied.rpartition(" ")[2])
 
 
 async def index_facts(connection: AsyncConnection) -> None:

@@ -229,7 +229,9 @@ class _Replay:
         following.marks = dict.fromkeys(range(PARTITIONS), up_to)
         self._tell(Progress(Stage.READING))
         async with connection.begin():
-            await generations.copy_log(connection, up_to)
+            entries = await generations.copy_log(connection, up_to)
+        if entries != up_to:
+            raise _hole(f"{up_to - entries:,} of its positions up to {up_to:,}")
         await self._fold(following, up_to)
         await self._index(following)
         return following
@@ -307,8 +309,8 @@ class _Replay:
         brought = 0
         while after < up_to:
             entries = await read_log(self._connection, after, ROUND_ENTRIES, up_to)
-            if not entries:
-                raise ReplayError(f"the log has no position {after + 1}; run `cacah verify`")
+            if not entries or entries[-1].position != after + len(entries):
+                raise _hole(f"a position after {after:,}")
             after = entries[-1].position
             missing = [each for each in entries if _is_between(each, following.marks, marks)]
             await self._take(following, missing)
@@ -422,6 +424,13 @@ class _Replay:
             )
             stage = election.stage_on(office_date(moment))
             await fold_tables.finish_fold(connection, fold, moment, position, stage)
+
+
+def _hole(missing: str) -> ReplayError:
+    return ReplayError(
+        f"the log lacks {missing}, so nothing can be counted from it; run `cacah verify`, and"
+        " restore the log from its backup"
+    )
 
 
 def _is_between(entry: LogEntry, after: Marks, up_to: Marks) -> bool:

@@ -473,6 +473,27 @@ async def test_of_two_replays_the_second_is_refused(world: World, service: Servi
     assert (await replayed(world)).serves
 
 
+async def test_over_a_hole_in_the_log_nothing_is_counted(world: World) -> None:
+    entries = life_in_the_regency(1_000)
+    async with world.service() as service:
+        await world.send(*entries)
+        await service.at(1_000)
+    await execute(world, "DELETE FROM registry.log WHERE position = 500")
+    with pytest.raises(ReplayError, match="the log lacks 1 of its positions up to 1,000"):
+        await replayed(world)
+    await no_litter(world)
+    assert await replay_serves(world) == 0
+    await execute(world, "UPDATE projections.marks SET position = 400 WHERE partition = 3")
+    with pytest.raises(ReplayError, match="the log lacks a position after 400"):
+        await replayed(world)
+    await no_litter(world)
+
+
+async def replay_serves(world: World) -> int:
+    (row,) = await world.fetch("SELECT fold FROM projections.elections")
+    return int(row["fold"])
+
+
 RULES = """
     from services.projections.domain import electorate
     from services.projections.domain.electorate import VoterClass
