@@ -11,8 +11,8 @@ from cli import demo, parked, tokens, up  # noqa: E402
 from cli.as_of import as_of  # noqa: E402
 from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
-from cli.republish import republish  # noqa: E402
 from cli.replay import replay  # noqa: E402
+from cli.republish import republish  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -21,6 +21,8 @@ DELTAS_PER_ROW: Final = 5
 # An arbitrary number of our own: who makes checkpoints, and who changes what lies below them.
 CHECKPOINTS_LOCK: Final = 0x6361_6361_6816
 
+HISTORY: Final = "projections.history"
+
 _SUMS: Final = ", ".join(f"sum({name})" for name in Counts._fields)
 _NAMES: Final = ", ".join(Counts._fields)
 
@@ -28,19 +30,19 @@ _LAST: Final = text(
     "SELECT coalesce(max(position), 0) FROM projections.checkpoints"
     " WHERE election = :election AND fold = :fold"
 )
-_NEXT_DELTA: Final = text(
-    "SELECT min(position) FROM projections.history"
+_NEXT_DELTA: Final = (
+    "SELECT min(position) FROM {history}"
     " WHERE election = :election AND fold = :fold AND position > :last"
 )
 _VILLAGES: Final = text("SELECT count(*) FROM projections.tallies WHERE election = :election")
 # Zeros too: each checkpoint has at least the rows of the one before it, and so is found as the
 # last one.
-_MAKE: Final = text(
+_MAKE: Final = (
     f"INSERT INTO projections.checkpoints (election, fold, position, village, {_NAMES})"  # noqa: S608 - our own columns
     f" SELECT :election, :fold, CAST(:position AS bigint), village, {_SUMS} FROM ("
     f" SELECT village, {_NAMES} FROM projections.checkpoints"
     " WHERE election = :election AND fold = :fold AND position = :last"
-    f" UNION ALL SELECT village, {_NAMES} FROM projections.history"
+    f" UNION ALL SELECT village, {_NAMES} FROM {{history}}"
     " WHERE election = :election AND fold = :fold AND position > :last"
     " AND position <= CAST(:position AS bigint)) AS parts GROUP BY village"
 )
@@ -61,13 +63,20 @@ async def _lock(connection: AsyncConnection) -> None:
     )
 
 
-async def make_checkpoint(connection: AsyncConnection, fold: Fold, up_to: int) -> int | None:
+async def make_checkpoint(
+    connection: AsyncConnection, fold: Fold, up_to: int, history: str = HISTORY
+) -> int | None:
     """Make the next checkpoint of a folding whose history is whole up to a position: where it
-    is, none if that lies beyond the position or there is nothing to add up."""
+    is, none if that lies beyond the position or there is nothing to add up.
+
+    `history` is the table that holds it, where it is not among those that serve yet.
+    """
     await _lock(connection)
     named = {"election": fold.election, "fold": fold.fold}
     last = (await connection.execute(_LAST, named)).scalar_one()
-    first = (await connection.execute(_NEXT_DELTA, named | {"last": last})).scalar_one()
+    first = (
+        await connection.execute(text(_NEXT_DELTA.format(history=history)), named | {"last": last})
+    ).scalar_one()
     if first is None or first > up_to:
         return None
     villages = (await connection.execute(_VILLAGES, named)).scalar_one()
@@ -75,7 +84,8 @@ async def make_checkpoint(connection: AsyncConnection, fold: Fold, up_to: int) -
     position = -(-first // every) * every
     if position > up_to:
         return None
-    await connection.execute(_MAKE, named | {"last": last, "position": position})
+    make = text(_MAKE.format(history=history))
+    await connection.execute(make, named | {"last": last, "position": position})
     return int(position)
 
 

@@ -26,7 +26,7 @@ NEXT: Final = "projections_next"
 BEFORE: Final = "projections_before"
 
 # Arbitrary number of our own: held by a replay from its beginning to its end.
-REPLAY_LOCK: Final = 0x6361_6361_6808
+REPLAY_LOCK: Final = 0x6361_6361_6809
 
 # What a replay's foldings give as their cause, and so its changes of persons as their reason.
 REPLAYED: Final = "counts.replayed"
@@ -138,9 +138,14 @@ async def index_facts(connection: AsyncConnection) -> None:
     )
 
 
+def history_table(fold: int) -> str:
+    """Where the history of a folding is while it is made."""
+    return f"{NEXT}.history_{fold}"
+
+
 async def index_history(connection: AsyncConnection, fold: int) -> None:
     """Give a history that is loaded the indexes that it must have to be attached."""
-    table = f"{NEXT}.history_{fold}"
+    table = history_table(fold)
     await _run(
         connection,
         f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",

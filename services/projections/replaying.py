@@ -22,9 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import fold_tables, generations, queries, tables
 from services.projections.announcing import announcement
+from services.projections.checkpoints import make_checkpoint
 from services.projections.domain.definitions import counts_alike, written_definition
 from services.projections.domain.refold import Marks, differences_of
 from services.projections.domain.tally import AN_EARLIER_ONE_WAITS, added, project, sums
+from services.projections.fold_tables import Fold
 from services.projections.folding import shares
 from services.projections.generations import REPLAYED, UNDONE
 from services.projections.projecting import hold_back, set_unapplied_aside, work_of
@@ -243,6 +245,17 @@ class _Replay:
             await generations.index_facts(self._connection)
             for fold in following.folds.values():
                 await generations.index_history(self._connection, fold)
+        # The past is asked for at once when the generation serves.
+        for election, fold in following.folds.items():
+            await self._make_checkpoints(Fold(election, fold), min(following.marks.values()))
+
+    async def _make_checkpoints(self, fold: Fold, up_to: int) -> None:
+        made: int | None = 0
+        while made is not None:
+            async with self._connection.begin():
+                made = await make_checkpoint(
+                    self._connection, fold, up_to, generations.history_table(fold.fold)
+                )
 
     async def _fold(self, following: _Next, up_to: int) -> None:
         done = 0
