@@ -32,7 +32,7 @@ from shared.counts import Counts
 from shared.database import driver_of
 from shared.elections import Election
 from shared.events.codec import read_fact
-from shared.events.facts import Fact, LoggedFact
+from shared.events.facts import TYPE_PREFIX, Fact, LoggedFact
 
 # Arbitrary numbers of our own: for the lock of who folds elections, of who fills histories,
 # and of who tells of everybody again; the second key of an election's lock is its id.
@@ -48,14 +48,18 @@ GENERATION_LOCK: Final = 0x6361_6361_6807
 # Whether another process still holds a lock is asked so often.
 LOCK_POLL_S: Final = 1.0
 
-# Facts of a bulk read that are held at once, and those whose values are remembered.
-CURSOR_ROWS: Final = 20_000
-REMEMBERED_FACTS: Final = 50_000
+# Residents of a bulk read that are held at once, and facts whose values are remembered: of most
+# there are few values, and of registrations hardly two alike.
+CURSOR_ROWS: Final = 5_000
+REMEMBERED_FACTS: Final = 4_096
+
+RETRACTION: Final = f"{TYPE_PREFIX}event.retracted"
 
 # So long the removal of a history may wait for those who read, and others behind it.
 REMOVAL_WAIT_MS: Final = 100
 
 NOBODY: Final = UUID(int=0)
+LAST_ID: Final = UUID(int=2**128 - 1)
 
 
 @contextlib.asynccontextmanager
@@ -293,22 +297,36 @@ async def forget_differences(
     )
 
 
-async def residents_with_facts_after(connection: AsyncConnection, position: int) -> list[UUID]:
-    """The residents of whom something became known beyond a position."""
+async def residents_with_facts_after(
+    connection: AsyncConnection, position: int, first: UUID = NOBODY, last: UUID = LAST_ID
+) -> list[UUID]:
+    """The residents, from one id to another, of whom something became known beyond a position."""
     driver = await driver_of(connection)
     rows = await driver.fetch(
-        "SELECT DISTINCT resident_id FROM projections.facts WHERE position > $1", position
+        "SELECT DISTINCT resident_id FROM projections.facts WHERE position > $1"
+        " AND resident_id BETWEEN $2 AND $3",
+        position,
+        first,
+        last,
     )
     return [row[0] for row in rows]
-
-
-# Facts with their positions, in their order.
-KnownFacts = list[tuple[int, Fact]]
 
 
 @lru_cache(REMEMBERED_FACTS)
 def _fact(event_type: str, version: int, data: str) -> Fact:
     return read_fact(event_type, orjson.loads(data), version)
+
+
+@lru_cache(REMEMBERED_FACTS)
+def _written_fact(written: str) -> Fact:
+    """A fact as a bulk read has it: its type, version and data in one text."""
+    event_type, version, data = written.split(" ", 2)
+    return read_fact(event_type, orjson.loads(data), int(version))
+
+
+def forget_facts() -> None:
+    """Give back the memory of the facts that a bulk read remembered."""
+    _written_fact.cache_clear()
 
 
 _FACT_COLUMNS: Final = (
@@ -332,32 +350,35 @@ async def prepare_bulk_read(connection: AsyncConnection) -> None:
     await connection.execute(text("SET LOCAL work_mem = '64MB'"))
 
 
+@dataclass(slots=True)
+class BulkRead:
+    """The facts of residents, in their order; and those who must be read by themselves, because
+    they have a retraction or a fact beyond the position."""
+
+    facts: list[tuple[UUID, list[Fact]]]
+    others: list[UUID]
+
+
 async def facts_between(
-    connection: AsyncConnection, first: UUID, last: UUID
-) -> AsyncIterator[dict[UUID, KnownFacts]]:
-    """The facts of all residents from one id to another, some thousands at a time: as little of
-    each as will do for most."""
+    connection: AsyncConnection, first: UUID, last: UUID, position: int
+) -> AsyncIterator[BulkRead]:
+    """The facts up to a position of all residents from one id to another, some thousands of
+    residents at a time: as little of each as will do for most."""
     driver = await driver_of(connection)
     cursor = await driver.cursor(
-        "SELECT resident_id, position, type, version, data::text FROM projections.facts"
-        " WHERE resident_id BETWEEN $1 AND $2 ORDER BY resident_id, position",
+        "SELECT resident_id, max(position) > $3 OR bool_or(type = $4),"
+        " array_agg(type || ' ' || version || ' ' || data::text ORDER BY position)"
+        " FROM projections.facts WHERE resident_id BETWEEN $1 AND $2 GROUP BY resident_id",
         first,
         last,
+        position,
+        RETRACTION,
     )
-    unfinished: dict[UUID, KnownFacts] = {}
     while rows := await cursor.fetch(CURSOR_ROWS):
-        known = unfinished
-        for resident_id, position, event_type, version, data in rows:
-            fact = position, _fact(event_type, version, data)
-            if (facts := known.get(resident_id)) is None:
-                known[resident_id] = [fact]
-            else:
-                facts.append(fact)
-        # Of the last one there may be more to come.
-        last_seen = rows[-1][0]
-        unfinished = {last_seen: known.pop(last_seen)}
-        yield known
-    yield unfinished
+        yield BulkRead(
+            [(row[0], [_written_fact(each) for each in row[2]]) for row in rows if not row[1]],
+            [row[0] for row in rows if row[1]],
+        )
 
 
 async def residents_after(

@@ -1,7 +1,8 @@
 """Folding a share of the residents in a process of its own, so that the service goes on counting.
 
-`python -m services.projections.folding` reads a job from its input, one line of JSON, and writes
-what came of it to its output, another. It ends with whoever started it: when its input is closed.
+`python -m services.projections.folding` reads jobs from its input, each a line of JSON, and writes
+what came of each to its output, another. It ends with whoever started it: when its input is
+closed.
 """
 
 import asyncio
@@ -10,16 +11,17 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections import announced, fold_tables, queries, tables
+from services.projections import announced, catching_up, fold_tables, queries, tables
 from services.projections.announcing import voter_news
 from services.projections.domain.definitions import written_definition
 from services.projections.domain.electorate import votes_in
@@ -38,8 +40,6 @@ from services.projections.queries import Serving
 from shared.counts import Counts
 from shared.database import create_engine
 from shared.elections import Election
-from shared.events.facts import EventRetracted
-from shared.events.records import partition_of
 
 # Counting goes before folding, and folding before filling histories.
 FOLDING_NICENESS: Final = 1
@@ -55,13 +55,20 @@ RETOLD_AT_ONCE: Final = 500
 FILLED_AT_ONCE: Final = 500
 REST: Final = 3
 
-# Residents with retractions that are read at once.
+# While somebody waits for an election, filling rests, and looks so often whether it may go on.
+AWAITED_POLL_S: Final = 0.5
+
+# Residents that are read at once of those whom the bulk read does not do for.
 READ_AT_ONCE: Final = 1_000
 
 # The election that was there from the start begins with this one.
 FIRST_FOLD: Final = 0
 
 MOST_OUTPUT_BYTES: Final = 64 * 1024 * 1024
+
+
+# Does a job in another process: what came of it.
+Does = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class FoldingFailedError(Exception):
@@ -82,26 +89,66 @@ def shares(number: int) -> list[Share]:
     return [Share(UUID(int=begin), UUID(int=end - 1)) for begin, end in pairwise(bounds)]
 
 
+async def in_a_process(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a job in a process that ends with it. Raises FoldingFailedError."""
+    process = await start_process()
+    try:
+        return await do(process, job)
+    finally:
+        await end_process(process)
+
+
 async def fold_share(
     database_url: str,
     fold: int,
     share: Share,
     redefinition: Redefinition,
     marks: Mapping[int, int],
+    does: Does = in_a_process,
 ) -> dict[str, Counts]:
-    """Fold a share up to the marks in a process of its own: the tallies of it. The differences
-    are kept by then. Raises FoldingFailedError."""
-    result = await _in_a_process(
-        {
-            "task": "fold",
-            "database_url": database_url,
-            "fold": fold,
-            "share": [str(share.first), str(share.last)],
-            "marks": {str(partition): position for partition, position in marks.items()},
-            "new": _written(redefinition.new),
-            "old": redefinition.old and _written(redefinition.old),
-        }
-    )
+    """Fold a share up to the marks in another process: the tallies of it. The differences are
+    kept by then. Raises FoldingFailedError."""
+    job = {"task": "fold", "marks": _written_marks(marks)}
+    return _counts(await does(job | _common(database_url, fold, share, redefinition)))
+
+
+async def catch_up_share(
+    database_url: str,
+    fold: int,
+    share: Share,
+    redefinition: Redefinition,
+    before: Mapping[int, int],
+    after: Mapping[int, int],
+    does: Does,
+) -> dict[str, Counts]:
+    """Take a share from some marks to later ones in another process: what that adds to the
+    tallies. The differences are kept by then. Raises FoldingFailedError."""
+    marks = {"before": _written_marks(before), "after": _written_marks(after)}
+    job = {"task": "catch_up"} | marks | _common(database_url, fold, share, redefinition)
+    return _counts(await does(job))
+
+
+def _common(
+    database_url: str, fold: int, share: Share, redefinition: Redefinition
+) -> dict[str, Any]:
+    return {
+        "database_url": database_url,
+        "fold": fold,
+        "share": [str(share.first), str(share.last)],
+        "new": _written(redefinition.new),
+        "old": redefinition.old and _written(redefinition.old),
+    }
+
+
+def _written_marks(marks: Marks) -> dict[str, int]:
+    return {str(partition): position for partition, position in marks.items()}
+
+
+def _read_marks(written: Mapping[str, int]) -> Marks:
+    return {int(partition): position for partition, position in written.items()}
+
+
+def _counts(result: Mapping[str, Sequence[int]]) -> dict[str, Counts]:
     return {village: Counts._make(counts) for village, counts in result.items()}
 
 
@@ -114,7 +161,7 @@ async def fill_history(database_url: str, fold: int, election: Election) -> bool
         "fold": fold,
         "election": _written(election),
     }
-    result = await _in_a_process(job)
+    result = await in_a_process(job)
     return bool(result["is_whole"])
 
 
@@ -127,31 +174,33 @@ async def retell_voters(database_url: str, fold: int, election: Election) -> boo
         "fold": fold,
         "election": _written(election),
     }
-    result = await _in_a_process(job)
+    result = await in_a_process(job)
     return bool(result["is_whole"])
 
 
-async def _in_a_process(job: Mapping[str, Any]) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
+async def start_process() -> asyncio.subprocess.Process:
+    """A process that takes jobs."""
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.projections.folding"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=MOST_OUTPUT_BYTES,
     )
+
+
+async def do(process: asyncio.subprocess.Process, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Have a process do a job. Raises FoldingFailedError; then it must do no other."""
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        process.stdin.write(orjson.dumps(job) + b"\n")
-        line = await process.stdout.readline()
-    finally:
-        await _end(process)
+    process.stdin.write(orjson.dumps(job) + b"\n")
+    line = await process.stdout.readline()
     if not line.endswith(b"\n"):
         raise FoldingFailedError("a process that folds ended without a result")
     result: dict[str, Any] = orjson.loads(line)
     return result
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
     """End a process at once: whatever it has done is committed, or shall not be."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
@@ -166,21 +215,27 @@ def _defined(written: Mapping[str, Any]) -> Election:
     return queries.defined(written["id"], written["definition"])
 
 
+def _redefinition(job: Mapping[str, Any]) -> Redefinition:
+    return Redefinition(_defined(job["new"]), job["old"] and _defined(job["old"]))
+
+
 async def _fold(job: Mapping[str, Any]) -> dict[str, Any]:
     """Fold the job's share in one transaction, of which nothing stays if it is broken off."""
-    redefinition = Redefinition(_defined(job["new"]), job["old"] and _defined(job["old"]))
-    marks = {int(partition): position for partition, position in job["marks"].items()}
-    first, last = map(UUID, job["share"])
+    redefinition, (first, last) = _redefinition(job), map(UUID, job["share"])
+    marks = _read_marks(job["marks"])
     folded = Folded()
     engine = create_engine(job["database_url"], pool_size=1)
     async with engine.begin() as connection:
         await fold_tables.prepare_bulk_read(connection)
-        retracted: list[UUID] = []
-        async for known in fold_tables.facts_between(connection, first, last):
-            retracted += _count(folded, known, redefinition, marks)
+        others: list[UUID] = []
+        least = min(marks.values())
+        async for read in fold_tables.facts_between(connection, first, last, least):
+            for resident_id, facts in read.facts:
+                count_anew(folded, resident_id, lived(facts), redefinition)
+            others += read.others
             await fold_tables.add_differences(connection, job["fold"], folded.differences)
             folded.differences.clear()
-        for ids in _batched(retracted):
+        for ids in _batched(others):
             found = await tables.residents(connection, ids)
             for resident_id, resident in found.residents.items():
                 at_the_marks = up_to(resident_id, resident, marks)
@@ -190,29 +245,23 @@ async def _fold(job: Mapping[str, Any]) -> dict[str, Any]:
     return {village: list(counts) for village, counts in tallies_of(folded.groups).items()}
 
 
-def _count(
-    folded: Folded,
-    known: Mapping[UUID, fold_tables.KnownFacts],
-    redefinition: Redefinition,
-    marks: Marks,
-) -> list[UUID]:
-    """Count residents by their facts up to the marks; those with a retraction, of whom more must
-    be known, are left out and given back."""
-    retracted = []
-    for resident_id, theirs in known.items():
-        mark = marks[partition_of(resident_id, len(marks))]
-        facts = [fact for position, fact in theirs if position <= mark]
-        if any(type(fact) is EventRetracted for fact in facts):
-            retracted.append(resident_id)
-        else:
-            count_anew(folded, resident_id, lived(facts), redefinition)
-    return retracted
-
-
 def _batched(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
     """Ids in batches."""
     for n in range(0, len(ids), READ_AT_ONCE):
         yield ids[n : n + READ_AT_ONCE]
+
+
+async def _catch_up(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the job's share to later marks in one transaction."""
+    redefinition, (first, last) = _redefinition(job), map(UUID, job["share"])
+    before, after = _read_marks(job["before"]), _read_marks(job["after"])
+    engine = create_engine(job["database_url"], pool_size=1)
+    async with engine.begin() as connection:
+        advanced = await catching_up.advance(
+            connection, job["fold"], redefinition, before, after, first, last
+        )
+    await engine.dispose()
+    return {village: list(counts) for village, counts in advanced.tallies.items()}
 
 
 async def _fill(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,6 +272,11 @@ async def _fill(job: Mapping[str, Any]) -> dict[str, Any]:
     resident_id: UUID | None = fold_tables.NOBODY
     serves = True
     while serves and resident_id is not None:
+        async with engine.connect() as connection:
+            is_awaited = await queries.is_awaited(connection)
+        if is_awaited:
+            await asyncio.sleep(AWAITED_POLL_S)
+            continue
         began_s = now_s()
         async with engine.begin() as connection:
             serves = await fold_tables.serves(connection, election.id, fold)
@@ -277,29 +331,40 @@ async def _retell_some(
         )
 
 
-def _end_with_the_input() -> None:
+_TASKS: Final = {
+    "fold": (_fold, FOLDING_NICENESS),
+    "catch_up": (_catch_up, FOLDING_NICENESS),
+    "fill": (_fill, FILLING_NICENESS),
+    "retell": (_retell, RETELLING_NICENESS),
+}
+
+
+def _read_jobs(jobs: SimpleQueue[bytes]) -> None:
+    """Take the jobs from the input, and end with it, whatever is under way."""
     # Not by sys.stdin, whose lock would be held when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 1):
-        pass
+    with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
+        for line in lines:
+            jobs.put(line)
     os._exit(1)
 
 
 def main() -> None:
-    job = orjson.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    jobs: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     # Half of the work would be the garbage collector's, which finds nothing.
     gc.disable()
-    if job["task"] == "fold":
-        os.nice(FOLDING_NICENESS)
-        result = asyncio.run(_fold(job))
-    elif job["task"] == "retell":
-        os.nice(RETELLING_NICENESS)
-        result = asyncio.run(_retell(job))
-    else:
-        os.nice(FILLING_NICENESS)
-        result = asyncio.run(_fill(job))
-    sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
-    sys.stdout.buffer.flush()
+    niceness = os.nice(0)
+    while True:
+        job = orjson.loads(jobs.get())
+        task, nicer = _TASKS[job["task"]]
+        os.nice(niceness + nicer - os.nice(0))
+        result = asyncio.run(task(job))
+        sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
+        sys.stdout.buffer.flush()
+        # What a job leaves goes while nobody waits.
+        del job, result
+        fold_tables.forget_facts()
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,12 @@ _SERVING: Final = (
     "SELECT id, polling_day, area, minimum_age, first_time_since, stages, fold, put_number"
     " FROM {schema}.elections ORDER BY id"
 )
+# Whether somebody may still be waiting for an election that was put to serve. Not for long: one
+# that cannot be brought to serve must not hold up what waits for this to end.
+IS_AWAITED: Final = (
+    "EXISTS (SELECT FROM projections.puts LEFT JOIN projections.elections ON id = puts.election"
+    " WHERE number > coalesce(put_number, 0) AND put_at > now() - interval '1 minute')"
+)
 # One statement: what was put never seems to serve before it does.
 _KNOWN: Final = (
     "SELECT coalesce(served.id, puts.election) AS id, polling_day, area, minimum_age,"
@@ -98,6 +104,12 @@ def defined(election_id: str, definition: Mapping[str, Any]) -> Election:
 def _known(row: Any) -> Known:
     put = None if row.number is None else Put(defined(row.id, row.definition), row.number)
     return Known(None if row.fold is None else _serving(row), put)
+
+
+async def is_awaited(connection: AsyncConnection) -> bool:
+    """Whether somebody may be waiting for an election to be folded, which work that nobody waits
+    for must not slow down."""
+    return bool((await connection.execute(text(f"SELECT {IS_AWAITED}"))).scalar_one())
 
 
 async def serving(connection: AsyncConnection, schema: str = "projections") -> list[Serving]:

@@ -1,7 +1,7 @@
 """Bringing what was put of an election to serve: all residents folded again, for it alone.
 
 The counting goes on meanwhile. Processes of their own fold everybody up to the marks as they were
-at the start; what came since is folded in rounds, and the last of it, with the switch, in one
+at the start, and what came since in rounds; the last of it, with the switch, is folded in one
 transaction that holds the marks. Whatever breaks off leaves the old definition serving, and the
 one that was put is taken up again at the next start.
 """
@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -20,22 +20,22 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.projections import fold_tables, metrics, queries, tables
+from services.projections import catching_up, fold_tables, metrics, queries, tables
 from services.projections.announcing import announcement
 from services.projections.domain.definitions import counts_alike
 from services.projections.domain.refold import (
     Marks,
     Redefinition,
-    catch_up,
     differences_of,
     history_after,
+    plus,
 )
 from services.projections.domain.resident import Resident
-from services.projections.domain.tally import added
-from services.projections.folding import fill_history, fold_share, shares
+from services.projections.folding import Share, catch_up_share, fill_history, fold_share, shares
 from services.projections.queries import Put
+from services.projections.warm_processes import WarmProcess, warm_processes
 from shared.calendar import office_date
-from shared.counts import NOTHING, Counts
+from shared.counts import Counts
 from shared.database import wait_for
 from shared.elections import Election
 from shared.regions import villages_in
@@ -51,10 +51,7 @@ MOST_PROCESSES: Final = 4
 # What came since is folded in rounds, as long as a round leaves so much less than the one before:
 # the rest, about what comes while a round is done, is folded under the marks' locks.
 WORTH_A_ROUND: Final = 0.7
-FEW_RESIDENTS: Final = 100
-
-# Residents caught up at once: the counting in this process waits so long.
-ADVANCED_AT_ONCE: Final = 250
+FEW_EVENTS: Final = 100
 
 
 @dataclass(slots=True)
@@ -78,11 +75,16 @@ class Refolder:
         self._database_url = database_url
         self._on_switch = on_switch
         self._turn = 0
+        self._processes: Sequence[WarmProcess] = ()
         self.woken = asyncio.Event()
 
     async def run(self) -> None:
         """Work until something fails; what was begun is begun anew by calling again."""
-        async with fold_tables.alone(self._engine, fold_tables.FOLDER_LOCK) as still_alone:
+        number = min(MOST_PROCESSES, os.cpu_count() or 1)
+        async with (
+            fold_tables.alone(self._engine, fold_tables.FOLDER_LOCK) as still_alone,
+            warm_processes(number) as self._processes,
+        ):
             while True:
                 await still_alone()
                 async with self._engine.connect() as connection:
@@ -94,6 +96,11 @@ class Refolder:
                         await self._serve(waiting[self._turn % len(waiting)])
                 else:
                     await wait_for(self.woken, POLL_S)
+                    await self._warm()
+
+    async def _warm(self) -> None:
+        for process in self._processes:
+            await process.warm()
 
     async def _serve(self, election_id: str) -> None:
         started = time.monotonic()
@@ -123,26 +130,47 @@ class Refolder:
             await fold_tables.add_villages(connection, election.id, villages)
         async with self._engine.connect() as connection:
             marks = await queries.marks(connection)
+        folding = _Folding(fold, put.number, redefinition, marks, {})
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(fold_share(self._database_url, fold, share, redefinition, marks))
-                for share in shares(min(MOST_PROCESSES, os.cpu_count() or 1))
+                group.create_task(
+                    fold_share(self._database_url, fold, share, redefinition, marks, process.do)
+                )
+                for share, process in self._shares()
             ]
-        tallies: dict[str, Counts] = {}
         for task in tasks:
-            _add(tallies, task.result())
-        return _Folding(fold, put.number, redefinition, marks, tallies)
+            plus(folding.tallies, task.result())
+        return folding
+
+    def _shares(self) -> Iterable[tuple[Share, WarmProcess]]:
+        return zip(shares(len(self._processes)), self._processes, strict=True)
 
     async def _catch_up(self, folding: _Folding) -> None:
         """Fold what came since, until it does not become less."""
         before = sys.maxsize
         while True:
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection:
                 marks = await queries.marks(connection)
-                left = len(await _advance(connection, folding, marks))
-            if left <= FEW_RESIDENTS or left > before * WORTH_A_ROUND:
+            came = max(marks.values()) - min(folding.marks.values())
+            if came <= FEW_EVENTS or came > before * WORTH_A_ROUND:
                 return
-            before = left
+            await self._catch_up_to(folding, marks)
+            before = came
+
+    async def _catch_up_to(self, folding: _Folding, marks: Marks) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    catch_up_share(
+                        *(self._database_url, folding.fold, share, folding.redefinition),
+                        *(folding.marks, marks, process.do),
+                    )
+                )
+                for share, process in self._shares()
+            ]
+        for task in tasks:
+            plus(folding.tallies, task.result())
+        folding.marks = marks
 
     async def _switch(self, folding: _Folding) -> None:
         """Fold the last of it and let the new definition serve, in one transaction."""
@@ -173,23 +201,12 @@ async def _advance(
     connection: AsyncConnection, folding: _Folding, marks: Marks
 ) -> dict[UUID, Resident]:
     """Take a folding to later marks; the residents of whom something came after its own."""
-    after = min(folding.marks.values())
-    ids = await fold_tables.residents_with_facts_after(connection, after)
-    later: dict[UUID, Resident] = {}
-    for n in range(0, len(ids), ADVANCED_AT_ONCE):
-        found = await tables.residents(connection, ids[n : n + ADVANCED_AT_ONCE])
-        caught_up = catch_up(found.residents, folding.redefinition, folding.marks, marks)
-        _add(folding.tallies, caught_up.tallies)
-        await fold_tables.forget_differences(connection, folding.fold, caught_up.touched)
-        await fold_tables.add_differences(connection, folding.fold, caught_up.differences)
-        later |= found.residents
+    advanced = await catching_up.advance(
+        connection, folding.fold, folding.redefinition, folding.marks, marks
+    )
+    plus(folding.tallies, advanced.tallies)
     folding.marks = marks
-    return later
-
-
-def _add(tallies: dict[str, Counts], more: Mapping[str, Counts]) -> None:
-    for village, counts in more.items():
-        tallies[village] = added(tallies.get(village, NOTHING), counts)
+    return advanced.later
 
 
 async def _let_serve(
@@ -275,7 +292,7 @@ class Backfiller:
         try:
             async with self._engine.begin() as connection:
                 past = await fold_tables.past_fold(connection)
-                if past is None:
+                if past is None or await queries.is_awaited(connection):
                     return False
                 await fold_tables.remove_history(connection, past)
         except asyncpg.LockNotAvailableError:

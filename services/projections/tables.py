@@ -14,6 +14,7 @@ from services.projections.domain.arrivals import News
 from services.projections.domain.definitions import written_definition
 from services.projections.domain.resident import Resident
 from services.projections.domain.tally import Delta, TallyChange, subtracted
+from services.projections.queries import IS_AWAITED
 from shared.counts import NOTHING, Counts, VillageKey
 from shared.database import driver_of
 from shared.elections import Election
@@ -384,8 +385,9 @@ class VoterOutbox:
 
 # One statement, so one state of the tables: of a person for whom both a difference and later
 # events wait, the difference is seen wherever the events are; and of an election's events those
-# of earlier folds come first.
-_VOTER_OUTBOX: Final = """
+# of earlier folds come first. The other differences, maybe of everybody, rest while an election
+# is folded anew.
+_VOTER_OUTBOX: Final = f"""
     WITH waiting AS MATERIALIZED (
         SELECT election, fold, position, resident_id, value::text AS value
         FROM projections.voter_outbox ORDER BY election, fold, position LIMIT CAST(:limit AS bigint)
@@ -398,7 +400,7 @@ _VOTER_OUTBOX: Final = """
         UNION
         SELECT told.fold, resident_id, to_village FROM told CROSS JOIN LATERAL (
             SELECT resident_id, to_village FROM projections.voter_differences AS differing
-            WHERE differing.fold = told.fold ORDER BY resident_id
+            WHERE differing.fold = told.fold AND NOT {IS_AWAITED} ORDER BY resident_id
             LIMIT CAST(:limit AS bigint) - (SELECT count(*) FROM waiting)
         ) AS rest
     )
@@ -409,7 +411,7 @@ _VOTER_OUTBOX: Final = """
     SELECT election, fold, 0, resident_id, NULL, to_village, position, switched_at, stage, cause
     FROM differences JOIN told USING (fold)
     ORDER BY fold, place
-"""
+"""  # noqa: S608 - our own text
 
 
 async def voter_outbox(connection: AsyncConnection, limit: int) -> VoterOutbox | None:

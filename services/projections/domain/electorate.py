@@ -69,9 +69,8 @@ def standing_for(resident: Resident, election: Election) -> Standing | None:
 
 def standing_of(life: Life, election: Election) -> Standing | None:
     """As `standing_for`, for facts sorted already: they serve every election."""
-    day = election.polling_day
-    village = residence_on(life, day)
-    if not lies_in(village, election.area) or is_dead_on(life, day):
+    village = counted_in(life, election)
+    if village is None:
         return None
     return Standing(
         village=village,
@@ -82,6 +81,23 @@ def standing_of(life: Life, election: Election) -> Standing | None:
         is_ikd_active=life.is_ikd_active,
         is_relocating=is_relocating(life),
     )
+
+
+def village_voted_in(life: Life, election: Election) -> str | None:
+    """As `votes_in` says of `standing_of`, without what a tally asks besides."""
+    village = counted_in(life, election)
+    if village is None or class_of(life, election) is not VoterClass.ELIGIBLE:
+        return None
+    return village
+
+
+def counted_in(life: Life, election: Election) -> str | None:
+    """The village that an election counts somebody in, none if it does not."""
+    day = election.polling_day
+    village = residence_on(life, day)
+    if not lies_in(village, election.area) or is_dead_on(life, day):
+        return None
+    return village
 
 
 def class_of(life: Life, election: Election) -> VoterClass:

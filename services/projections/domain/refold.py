@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from services.projections.domain.electorate import Standing, standing_of, votes_in
+from services.projections.domain.electorate import (
+    Standing,
+    standing_of,
+    village_voted_in,
+    votes_in,
+)
 from services.projections.domain.resident import Life, Resident, life_of
 from services.projections.domain.tally import (
     INAPPLICABLE,
@@ -84,6 +89,12 @@ def tallies_of(groups: Mapping[tuple[str, Counts], int]) -> dict[str, Counts]:
     return tallies
 
 
+def plus(tallies: dict[str, Counts], more: Mapping[str, Counts]) -> None:
+    """Add to the villages' tallies."""
+    for village, counts in more.items():
+        tallies[village] = added(tallies.get(village, NOTHING), counts)
+
+
 @dataclass(slots=True)
 class CaughtUp:
     """What the facts between two marks add to a folding: `tallies` by village, and `differences`
@@ -132,7 +143,13 @@ def _standing(life: Life | None, election: Election) -> Standing | None:
 
 
 def _voted_in(life: Life | None, election: Election | None) -> str | None:
-    return None if election is None else votes_in(_standing(life, election))
+    """The village whose voter somebody is, as `votes_in` would say of `_standing`."""
+    if life is None or election is None:
+        return None
+    try:
+        return village_voted_in(life, election)
+    except INAPPLICABLE:
+        return None
 
 
 def history_after(
