@@ -353,6 +353,7 @@ def main() -> None:
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     # Half of the work would be the garbage collector's, which finds nothing.
     gc.disable()
+    gc.freeze()
     niceness = os.nice(0)
     while True:
         job = orjson.loads(jobs.get())
