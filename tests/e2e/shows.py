@@ -1,24 +1,31 @@
-"""`python -m tests.e2e.shows`: Shows 2 and 3 at their full size, each on a system of its own.
+"""`python -m tests.e2e.shows`: the shows that need a whole system, each on one of its own.
 
-`histories` is Show 2; `killing` is Show 3, and `places` its part of commits and acknowledgements;
-`broker` throws Kafka's data away in the middle of the flow.
+`histories` plays hostile histories undisturbed; `killing` kills every part, and `places` kills the
+registry where commits and acknowledgements part; `rulebook` plays histories of every type while
+services are killed and elections put; `broker`
+throws Kafka's data away in the middle of the flow.
 """
 
 import argparse
 import asyncio
+import contextlib
 import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cli.stack import Stack
+from cli.stack.supervisor import silent
 from tests.e2e.broker_lost import broker
+from tests.support.differences import DifferenceFound
 from tests.support.histories import ALL, FOUR
 from tests.support.killing import Survived, die_everywhere, survive
 from tests.support.rounds import Played, play_apart, play_mingled
+from tests.support.rulebook import History, rule
 from tests.support.system import System, observed
 
 
@@ -80,6 +87,25 @@ def told(survived: Survived) -> list[str]:
     ]
 
 
+async def rulebook(stack: Stack, options: argparse.Namespace) -> None:
+    """One history on a system of its own, so that its seed alone repeats it."""
+    history = History(options.seed, options.events, options.clients, options.rounds)
+    async with observed(stack) as system:
+        began = time.monotonic()
+        ruled = await rule(system, history, say)
+    killed = Counter(death.part for death in ruled.deaths)
+    say(f"  answers: {listed(ruled.answers)}")
+    say(f"  changes: {listed(ruled.changes)}; streams resumed {ruled.resumed} times")
+    say(
+        f"history {options.seed}: {options.events} events, log of {len(system.ledger.log)},"
+        f" killed {listed(killed)}, no difference, {time.monotonic() - began:.0f} s"
+    )
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
 SHOWS: dict[str, Callable[[System, argparse.Namespace], Awaitable[None]]] = {
     "histories": histories,
     "killing": killing,
@@ -90,7 +116,7 @@ SHOWS: dict[str, Callable[[System, argparse.Namespace], Awaitable[None]]] = {
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("show", choices=SHOWS)
+    parser.add_argument("show", choices=[*SHOWS, "rulebook"])
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=20, help="how many histories")
     parser.add_argument("--size", type=int, help="events of a history")
@@ -98,6 +124,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each part is killed")
     parser.add_argument("--seconds", type=int, default=60, help="how long events flow")
     parser.add_argument("--rate", type=int, default=500, help="events a second")
+    book = parser.add_argument_group("rulebook")
+    book.add_argument("--seed", type=int, default=1, help="of the first history")
+    book.add_argument("--histories", type=int, default=10)
+    book.add_argument("--events", type=int, default=5_000, help="of each history")
+    book.add_argument("--clients", type=int, default=8, help="that send at once")
     given = parser.parse_args()
     sizes = {"histories": 2_000, "killing": 20_000, "places": 5_000}
     given.size = given.size or sizes.get(given.show)
@@ -109,13 +140,48 @@ async def run(stack: Stack, given: argparse.Namespace) -> None:
         await SHOWS[given.show](system, given)
 
 
-def main() -> int:
-    given, began = options(), time.monotonic()
+@contextlib.contextmanager
+def own_stack(announce: Callable[[str], None]) -> Iterator[Stack]:
     with (
         tempfile.TemporaryDirectory(prefix="cacah-show-", ignore_cleanup_errors=True) as home,
-        Stack(Path(home), ports="free", announce=say) as stack,
+        Stack(Path(home), ports="free", announce=announce) as stack,
     ):
-        asyncio.run(run(stack, given))
+        yield stack
+
+
+def run_rulebook(given: argparse.Namespace) -> list[str]:
+    """Every history; the differences that were found, in words."""
+    found = []
+    for seed in range(given.seed, given.seed + given.histories):
+        one = argparse.Namespace(**(vars(given) | {"seed": seed}))
+        with own_stack(silent) as stack:
+            try:
+                asyncio.run(rulebook(stack, one))
+            except* (DifferenceFound, AssertionError) as group:
+                first = first_of(group)
+                found.append(f"history {seed}: {str(first) or repr(first)}")
+                say(f"DIFFERENCE in {found[-1]}")
+                traceback.print_exception(first)
+    return found
+
+
+def first_of(group: BaseExceptionGroup[AssertionError]) -> BaseException:
+    """The innermost of what was raised first."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main() -> int:
+    given, began = options(), time.monotonic()
+    if given.show == "rulebook":
+        if found := run_rulebook(given):
+            say(f"{len(found)} of {given.histories} histories differ.")
+            return 1
+    else:
+        with own_stack(say) as stack:
+            asyncio.run(run(stack, given))
     say(f"Show held, in {time.monotonic() - began:.0f} s.")
     return 0
 

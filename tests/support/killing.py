@@ -64,6 +64,7 @@ class Killer:
     seed: int
     rounds: int
     say: Callable[[str], None]
+    parts: Sequence[str] = KILLABLE
     answered: int = 0
     deaths: list[Death] = field(default_factory=list)
 
@@ -86,7 +87,7 @@ class Killer:
     def plan(self) -> Iterator[tuple[str, int]]:
         """Who, and after how many events."""
         chance = random.Random(self.seed)
-        parts = [p for _ in range(self.rounds) for p in chance.sample(KILLABLE, len(KILLABLE))]
+        parts = [p for _ in range(self.rounds) for p in chance.sample(self.parts, len(self.parts))]
         moments = range(self.size // 50, self.size * 9 // 10)
         return zip(parts, sorted(chance.sample(moments, len(parts))), strict=True)
 

@@ -13,7 +13,8 @@ import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-ELECTION: Final = "/v1/elections/pilkada-2024"
+ELECTION_ID: Final = "pilkada-2024"
+ELECTION: Final = f"/v1/elections/{ELECTION_ID}"
 WITHIN_S: Final = 60.0
 
 # Kafka's indexes: numbers alone, in large files that are mostly empty.
@@ -44,12 +45,18 @@ async def read_log(registry: httpx.AsyncClient, after: int = 0, page: int = 997)
         after = answer["events"][-1]["position"]
 
 
-async def counted(projections: httpx.AsyncClient, path: str, position: int, **params: Any) -> Row:
+async def counted(
+    projections: httpx.AsyncClient,
+    path: str,
+    position: int,
+    election: str = ELECTION_ID,
+    **params: Any,
+) -> Row:
     """What projections answer once everything up to a position is counted."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             query = params | {"min_position": position}
-            response = await projections.get(ELECTION + path, params=query)
+            response = await projections.get(f"/v1/elections/{election}{path}", params=query)
             if response.status_code != 503:
                 break
             assert "retry-after" in response.headers

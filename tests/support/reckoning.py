@@ -20,6 +20,7 @@ from tests.support.slow_model import (
     PILKADA_2024,
     REGIONS_CSV,
     Counts,
+    Election,
     Entry,
     Key,
     Model,
@@ -297,19 +298,19 @@ def names() -> dict[str, str]:
         return {row["kode"]: row["name"] for row in csv.DictReader(lines)}
 
 
-def village_rows(model: Model) -> list[Row]:
+def village_rows(model: Model, election: Election = PILKADA_2024) -> list[Row]:
     """Every village's row as projections should answer it."""
     return [
         {"village": code, "name": names()[code], "district": district_of(code)} | row
-        for code, row in model.tallies(PILKADA_2024).items()
+        for code, row in model.tallies(election).items()
     ]
 
 
-def district_rows(model: Model) -> list[Row]:
+def district_rows(model: Model, election: Election = PILKADA_2024) -> list[Row]:
     """Every kecamatan's row."""
     return [
         {"district": code, "name": names()[code]} | row
-        for code, row in sorted(model.districts(PILKADA_2024).items())
+        for code, row in sorted(model.districts(election).items())
     ]
 
 
@@ -345,7 +346,7 @@ def check_changes(changes: Sequence[Row], ledger: Ledger) -> dict[str, Counts]:
     return told
 
 
-def tallied(model: Model) -> dict[str, Counts]:
+def tallied(model: Model, election: Election = PILKADA_2024) -> dict[str, Counts]:
     """The counts of every village, what follows from them left out."""
-    tallies = model.tallies(PILKADA_2024)
+    tallies = model.tallies(election)
     return {code: {name: int(row[name] or 0) for name in COUNTS} for code, row in tallies.items()}

@@ -1,29 +1,33 @@
-"""Watches a system while it works: the log and KPU's stream as they grow, read only forwards."""
+"""Watches a system while it works: the log and KPU's streams as they grow, read only forwards."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
 
-from tests.support.reading import ELECTION, Row, get, read_changes, server_sent
+from tests.support.differences import agree, require
+from tests.support.listening import Listener
+from tests.support.reading import ELECTION_ID, Row, get
 from tests.support.system import System
 
 PAUSE_S: Final = 0.05
-TOLD_WITHIN_S: Final = 30.0
 
 
 @dataclass
 class Watch:
-    """What a reader of the log and a client of the stream have seen since they began."""
+    """What a reader of the log and clients of the streams have seen since they began."""
 
     log_from: int
-    feed_from: int
+    listeners: Sequence[Listener]
     log: list[Row] = field(default_factory=list)
-    feed: list[Row] = field(default_factory=list)
-    resumed: int = 0
+
+    @property
+    def resumed(self) -> int:
+        """How often a stream broke off and was resumed."""
+        return sum(listener.resumed for listener in self.listeners)
 
     async def follow_log(self, registry: httpx.AsyncClient) -> None:
         """Ask for what comes after the last position seen; what is seen once never changes."""
@@ -38,44 +42,30 @@ class Watch:
     def _see(self, entries: list[Row]) -> None:
         for entry in entries:
             self.log.append(entry)
-            assert entry["position"] == self.log_from + len(self.log), f"a gap before {entry}"
-
-    async def follow_feed(self, notifier: httpx.AsyncClient) -> None:
-        """Listen, and go on after the last sequence seen whenever the stream breaks off."""
-        while True:
-            last = {"Last-Event-ID": str(self.feed_from + len(self.feed))}
-            with contextlib.suppress(httpx.TransportError):
-                async with notifier.stream("GET", f"{ELECTION}/stream", headers=last) as response:
-                    if response.status_code == 200:
-                        await self._listen(response)
-            self.resumed += 1
-            await asyncio.sleep(PAUSE_S)
-
-    async def _listen(self, response: httpx.Response) -> None:
-        async with contextlib.aclosing(server_sent(response)) as events:
-            async for identity, data in events:
-                self.feed.append(data)
-                assert identity == data["sequence"] == self.feed_from + len(self.feed), data
+            here = self.log_from + len(self.log)
+            require(entry["position"] == here, f"the log has no {here}, but {entry}")
 
     async def agree(self, system: System) -> None:
-        """Wait until both have seen all there is; it is what the doors answer now."""
-        assert self.log == system.ledger.log[self.log_from :][: len(self.log)]
-        changes = await read_changes(system.notifier, self.feed_from)
-        async with asyncio.timeout(TOLD_WITHIN_S):
-            while len(self.feed) < len(changes):
-                await asyncio.sleep(PAUSE_S)
-        assert self.feed == changes, "the stream told something else than the pages"
+        """Wait until all have seen all there is; it is what the doors answer now."""
+        seen = system.ledger.log[self.log_from :][: len(self.log)]
+        agree(seen, self.log, "the log as it was seen growing")
+        for listener in self.listeners:
+            await listener.agree(system.notifier)
 
 
 @contextlib.asynccontextmanager
-async def watching(system: System) -> AsyncIterator[Watch]:
-    """Watch as long as the block runs; a fault seen on the way is raised at its end."""
+async def watching(system: System, others: Sequence[Listener] = ()) -> AsyncIterator[Watch]:
+    """Watch as long as the block runs; a fault seen on the way is raised at its end.
+
+    The villages' feed of the election there is from the start is listened to in any case.
+    """
     log_from = (await get(system.registry, "/v1/log", limit=1))["last"]
-    feed_from = (await get(system.notifier, f"{ELECTION}/changes", limit=1))["last"]
-    watch = Watch(log_from, feed_from)
+    first = Listener(ELECTION_ID)
+    first.after = (await get(system.notifier, f"{first.path}/changes", limit=1))["last"]
+    watch = Watch(log_from, [first, *others])
     followers = [
         asyncio.create_task(watch.follow_log(system.registry)),
-        asyncio.create_task(watch.follow_feed(system.notifier)),
+        *(asyncio.create_task(each.follow(system.notifier)) for each in watch.listeners),
     ]
     try:
         yield watch
