@@ -2,8 +2,8 @@
 
 `histories` plays hostile histories undisturbed; `killing` kills every part, and `places` kills the
 registry where commits and acknowledgements part; `rulebook` plays histories of every type while
-services are killed and elections put; `broker`
-throws Kafka's data away in the middle of the flow.
+services are killed and elections put; `broker` throws Kafka's data away in the middle of the flow;
+`chaos` has everything fail at a steady rate of events.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from pathlib import Path
 from cli.stack import Stack
 from cli.stack.supervisor import silent
 from tests.e2e.broker_lost import broker
+from tests.e2e.chaos import faults_in, run_chaos
+from tests.e2e.chaos import told as told_of_chaos
 from tests.support.differences import DifferenceFound
 from tests.support.histories import ALL, FOUR
 from tests.support.killing import Survived, die_everywhere, survive
@@ -116,22 +118,25 @@ SHOWS: dict[str, Callable[[System, argparse.Namespace], Awaitable[None]]] = {
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("show", choices=[*SHOWS, "rulebook"])
+    parser.add_argument("show", choices=[*SHOWS, "rulebook", "chaos"])
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=20, help="how many histories")
     parser.add_argument("--size", type=int, help="events of a history")
     parser.add_argument("--types", choices=["four", "all"], default="four")
     parser.add_argument("--rounds", type=int, default=3, help="how often each part is killed")
-    parser.add_argument("--seconds", type=int, default=60, help="how long events flow")
-    parser.add_argument("--rate", type=int, default=500, help="events a second")
+    parser.add_argument("--seconds", type=int, default=60, help="how long events flow (broker)")
+    parser.add_argument("--rate", type=int, help="events a second (chaos 1,000, broker 500)")
+    chaos = parser.add_argument_group("chaos")
+    chaos.add_argument("--minutes", type=float, default=10)
     book = parser.add_argument_group("rulebook")
-    book.add_argument("--seed", type=int, default=1, help="of the first history")
+    book.add_argument("--seed", type=int, default=1, help="of the first history, or of the faults")
     book.add_argument("--histories", type=int, default=10)
     book.add_argument("--events", type=int, default=5_000, help="of each history")
     book.add_argument("--clients", type=int, default=8, help="that send at once")
     given = parser.parse_args()
     sizes = {"histories": 2_000, "killing": 20_000, "places": 5_000}
     given.size = given.size or sizes.get(given.show)
+    given.rate = given.rate or {"chaos": 1_000}.get(given.show, 500)
     return given
 
 
@@ -173,12 +178,21 @@ def first_of(group: BaseExceptionGroup[AssertionError]) -> BaseException:
     return error
 
 
+async def play_chaos(given: argparse.Namespace) -> None:
+    duration_s, count = given.minutes * 60, faults_in(given.minutes)
+    weathered = await run_chaos(duration_s, given.rate, given.seed, count, say)
+    for line in told_of_chaos(weathered):
+        say(line)
+
+
 def main() -> int:
     given, began = options(), time.monotonic()
     if given.show == "rulebook":
         if found := run_rulebook(given):
             say(f"{len(found)} of {given.histories} histories differ.")
             return 1
+    elif given.show == "chaos":
+        asyncio.run(play_chaos(given))
     else:
         with own_stack(say) as stack:
             asyncio.run(run(stack, given))

@@ -1,4 +1,4 @@
-"""A door in front of a server that a test can shut and open again."""
+"""A door in front of a server that a test can shut, open again, and slow down."""
 
 import asyncio
 import contextlib
@@ -9,17 +9,23 @@ CHUNK_BYTES: Final = 65_536
 
 
 class Proxy:
-    """Forwards connections to a server; `shut` cuts those there are and refuses new ones."""
+    """Forwards connections to a server; `shut` cuts those there are and refuses new ones.
 
-    def __init__(self, host: str, port: int) -> None:
+    Each piece that passes is held back for `delay_s`, in either direction. Where `own_port` is 0 a
+    free one is taken at the first opening.
+    """
+
+    def __init__(self, host: str, port: int, own_port: int = 0) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = own_port
+        self.delay_s = 0.0
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
         if self._server is not None:
@@ -35,16 +41,17 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers |= {writer, there_writer}
-        await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+        await asyncio.gather(self._copy(reader, there_writer), self._copy(there_reader, writer))
         self._writers -= {writer, there_writer}
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
