@@ -13,6 +13,7 @@ class Place(StrEnum):
     """A service that parks what it cannot take yet."""
 
     REGISTRY = "registry"
+    PROJECTIONS = "projections"
 
 
 class ParkedPlace(Protocol):
@@ -80,6 +81,51 @@ def _row(event: Mapping[str, Any]) -> Sequence[str]:
     )
 
 
+class ParkedAtProjections:
+    """Events that could not be counted, what follows them for the same resident, and records that
+    have no place in the log."""
+
+    columns: Sequence[str] = ("number", "parked", "position", "resident", "type", "why")
+
+    def __init__(self, door: OperatorsDoor) -> None:
+        self._door = door
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        after = 0
+        while page := self._door.get("/v1/parked", after=after, limit=PAGE)["parked"]:
+            yield from map(_projections_row, page)
+            after = page[-1]["parked_id"]
+
+    def show(self, number: int) -> Mapping[str, Any]:
+        return self._door.get(f"/v1/parked/{number}")
+
+    def retry(self) -> str:
+        told = self._door.post("/v1/parked/retry")
+        tried, applied = told["tried"], told["applied"]
+        return f"{tried:,} tried: {applied:,} applied, {tried - applied:,} still parked."
+
+    def drop(self, number: int, reason: str) -> str:
+        told = self._door.post(f"/v1/parked/{number}/drop", {"reason": reason})
+        place = told["position"]
+        dropped = f"position {place}" if place else "a record that has no place in the log"
+        return (
+            f"Dropped {dropped}; `cacah parked show {number} --at projections` tells of it. What"
+            " follows it for the same resident waits for `cacah parked retry --at projections`."
+        )
+
+
+def _projections_row(parked: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        str(parked["parked_id"]),
+        str(parked["parked_at"])[:16].replace("T", " "),
+        str(parked["position"] or "none"),
+        str(parked["resident_id"] or "unknown"),
+        str(parked["type"] or "unknown").removeprefix("id.dukcapil."),
+        str(parked["why"]),
+    )
+
+
 PLACES: Final[Mapping[Place, Callable[[OperatorsDoor], ParkedPlace]]] = {
     Place.REGISTRY: ParkedAtRegistry,
+    Place.PROJECTIONS: ParkedAtProjections,
 }

@@ -18,6 +18,8 @@ from services.projections.electing import Electing
 from services.projections.electing import router as electing_router
 from services.projections.explaining import router as explaining_router
 from services.projections.failures import DATABASE_AWAY, FORESEEN, described
+from services.projections.parked_api import router as parked_router
+from services.projections.parking import Parking
 from services.projections.projecting import Projector
 from services.projections.reader import RETRY_AFTER_S, Reader
 from services.projections.refolding import Backfiller, Refolder
@@ -101,9 +103,11 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     app.state.reader = Reader(engine, watch)
     app.state.electing = Electing(engine, refolder)
+    app.state.parking = Parking(engine, on_commit)
     app.include_router(router)
     app.include_router(explaining_router)
     app.include_router(electing_router)
+    app.include_router(parked_router)
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, _on_database_away)
     return app

@@ -74,8 +74,8 @@ async def begin(
         f"CREATE SCHEMA {NEXT}",
         # Autovacuum would hold the switch up for a second; once they serve, it looks after them.
         f"CREATE TABLE {NEXT}.facts (LIKE projections.facts) WITH (autovacuum_enabled = off)",
-        f"CREATE TABLE {NEXT}.parked AS SELECT {_PARKED_COLUMNS} FROM projections.parked"
-        " WHERE false",
+        f"CREATE TABLE {NEXT}.parked AS SELECT {_PARKED_COLUMNS}, dropped_at"
+        " FROM projections.parked WHERE false",
         f"CREATE UNIQUE INDEX ON {NEXT}.parked (position)",
         f"CREATE TABLE {NEXT}.differing"
         " (resident_id uuid PRIMARY KEY, is_compared boolean NOT NULL DEFAULT false)",
@@ -110,7 +110,7 @@ async def histories_missing(connection: AsyncConnection) -> list[str]:
 
 async def copy_log(connection: AsyncConnection, up_to: int) -> int:
     """Bring the log into the next generation's facts, sorted by resident: as they will be read;
-    how many entries it has."""
+    how many entries it has. Those that an operator dropped are left out."""
     await _run(connection, f"SET LOCAL work_mem = '{SORT_MEMORY}'")
     driver = await driver_of(connection)
     copied = await driver.execute(
@@ -122,6 +122,9 @@ async def copy_log(connection: AsyncConnection, up_to: int) -> int:
         connection,
         f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
         f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
+        # An operator has given these up, and what followed was counted without them.
+        f"DELETE FROM {NEXT}.facts USING projections.parked WHERE dropped_at IS NOT NULL"
+        " AND parked.resident_id = facts.resident_id AND parked.position = facts.position",
     )
     return int(copied.rpartition(" ")[2])
 
@@ -284,7 +287,7 @@ async def move_in(connection: AsyncConnection, folds: Mapping[str, int]) -> None
         connection,
         f"ALTER TABLE {NEXT}.facts SET SCHEMA projections",
         "ALTER TABLE projections.facts RESET (autovacuum_enabled)",
-        "DELETE FROM projections.parked WHERE position IS NOT NULL"
+        "DELETE FROM projections.parked WHERE position IS NOT NULL AND dropped_at IS NULL"
         f" AND position NOT IN (SELECT position FROM {NEXT}.parked)",
         f"INSERT INTO projections.parked ({_PARKED_COLUMNS})"
         f" SELECT coalesce(parked_at, now()), {_PARKED_COLUMNS.partition(', ')[2]}"
@@ -349,7 +352,8 @@ async def copy_before(
         " ORDER BY resident_id, position",
         f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
         f"INSERT INTO {NEXT}.parked ({_PARKED_COLUMNS})"
-        f" SELECT {_PARKED_COLUMNS} FROM {BEFORE}.parked WHERE position IS NOT NULL",
+        f" SELECT {_PARKED_COLUMNS} FROM {BEFORE}.parked WHERE position IS NOT NULL AND position"
+        " NOT IN (SELECT position FROM projections.parked WHERE dropped_at IS NOT NULL)",
     )
     columns = ", ".join(HISTORY_COLUMNS)
     tallies = {}

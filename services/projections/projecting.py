@@ -92,6 +92,8 @@ class Projector:
     async def progress(self) -> Progress:
         """How far the log is counted."""
         async with self._engine.connect() as connection:
+            # Other processes park, try again and drop too.
+            metrics.PARKED.set(await tables.parked_count(connection))
             return Progress(await queries.cut(connection), await last_position(connection))
 
     async def read_log(self, epochs: Epochs) -> None:
@@ -235,18 +237,20 @@ def _parked_news(news: News, why: str) -> Parked:
 
 async def _store(connection: AsyncConnection, work: Work) -> None:
     if work.news:
-        await _store_news(connection, work)
+        ids = {news.event.logged.resident_id for news in work.news}
+        await store_news(connection, work, await tables.waiting_residents(connection, ids))
     if work.parked:
         await tables.park(connection, work.parked)
         metrics.PARKED.set(await tables.parked_count(connection))
     await tables.move_marks(connection, work.marks)
 
 
-async def _store_news(connection: AsyncConnection, work: Work) -> None:
-    """Project the events that can be applied; the others join what is parked."""
+async def store_news(connection: AsyncConnection, work: Work, waiting: Collection[UUID]) -> None:
+    """Project the events that can be applied; the others join what is parked, as do all of
+    residents who are `waiting`, of whom an earlier event is parked. All marks that the events
+    are of must be locked."""
     work.news.sort(key=lambda news: news.event.logged.position)
     ids = {news.event.logged.resident_id for news in work.news}
-    waiting = await tables.waiting_residents(connection, ids)
     found = await tables.residents(connection, ids)
     hold_back(work, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS) | found.unreadable)
     # Read under the marks' locks, which a folding holds too when it comes to serve.

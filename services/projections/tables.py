@@ -281,7 +281,8 @@ async def waiting_residents(
     rows = await connection.execute(
         text(
             f"SELECT DISTINCT resident_id FROM {schema}.parked"  # noqa: S608 - our own schemas
-            " WHERE position IS NOT NULL AND resident_id = ANY(CAST(:ids AS uuid[]))"
+            " WHERE position IS NOT NULL AND dropped_at IS NULL"
+            " AND resident_id = ANY(CAST(:ids AS uuid[]))"
         ),
         {"ids": list(resident_ids)},
     )
@@ -289,10 +290,11 @@ async def waiting_residents(
 
 
 async def parked_count(connection: AsyncConnection) -> int:
-    """How many records are set aside."""
-    return int(
-        (await connection.execute(text("SELECT count(*) FROM projections.parked"))).scalar_one()
+    """How many records are set aside, those that were dropped left out."""
+    counted = await connection.execute(
+        text("SELECT count(*) FROM projections.parked WHERE dropped_at IS NULL")
     )
+    return int(counted.scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

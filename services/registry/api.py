@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.registry import log, republishing
 from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
-from services.registry.bodies import MAX_BODY_BYTES, invalid, parse, read_body
 from services.registry.domain.deciding import Answer, Outcome
 from services.registry.domain.submissions import Arrival, arrive
 from services.registry.republishing import Republication
 from services.registry.vault import Vault
 from shared.access import Principal, Role, require
+from shared.bodies import MAX_BODY_BYTES, invalid, parse, read_body
 from shared.event_log import last_position, read_log
 from shared.events.records import served
 from shared.problems import Problem, ProblemError, ProblemType

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.registry.bodies import read_as
 from services.registry.domain.submissions import Reason
 from services.registry.lookups import LookUps
 from shared.access import Principal, Role, require
+from shared.bodies import read_as
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 

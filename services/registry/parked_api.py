@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from services.registry.bodies import read_as
 from services.registry.domain.submissions import Reason
 from services.registry.parking import MOVED_SHOWN, Parking, Shown
 from shared.access import require
+from shared.bodies import read_as
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 

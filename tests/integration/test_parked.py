@@ -205,7 +205,7 @@ def test_the_command_lists_shows_tries_again_and_drops(
     events = [corrected() | {"id": "[red]odd[/red]"}, recorded(id="early")]
     body = orjson.dumps(events)
     httpx.post(f"{address}/v1/events", content=body, headers=BATCH | OPERATOR)
-    listed = cacah("list").stdout.splitlines()
+    listed = cacah("list", "--at", "registry").stdout.splitlines()
     assert listed[1].split()[0] == "1"
     assert "[red]odd[/red]  biodata.corrected  registration" in listed[1]
     assert listed[-1] == "2 parked at the registry."
