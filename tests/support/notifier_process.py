@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -29,11 +30,17 @@ def free_port() -> int:
 
 
 class NotifierProcess:
-    """A child process and a client of it."""
+    """A child process and a client of it; what it logs goes to the file `said`."""
 
     def __init__(
-        self, database_url: str, bootstrap: str, group: str, module: str = "services.notifier"
+        self,
+        database_url: str,
+        bootstrap: str,
+        group: str,
+        module: str = "services.notifier",
+        said: Path = Path(os.devnull),
     ) -> None:
+        self._said = said
         self._module = module
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -49,13 +56,10 @@ class NotifierProcess:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            env=self.environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        with self._said.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._module, env=self.environment, stdout=output
+            )
 
     async def signal(self, number: signal.Signals) -> int:
         """Send a signal and return the exit status."""
@@ -143,6 +147,10 @@ class TopicWriter:
             key = village_of(value).encode()
             sent.append(await self._producer.send(VOTER_CHANGES, value, key=key, **given))
         await asyncio.gather(*sent)
+
+    async def write_unreadable(self, topic: str, key: str, value: bytes) -> None:
+        """Send what nobody can read to the partition that records with this key go to."""
+        await self._producer.send_and_wait(topic, value, key=key.encode())
 
     async def write_persons(self, values: Iterable[bytes]) -> None:
         """Send to `voter.persons`, keyed by the person; return when the broker has them."""
