@@ -1,8 +1,10 @@
 """Topics that are lost, cut short, or published again, on the real Kafka and PostgreSQL."""
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,11 +13,18 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from services.notifier.subscriber import LOOK_S
 from shared.elections import PILKADA_2024
 from shared.events.records import EventRecord
 from shared.topics import PARTITIONS, POPULATION_EVENTS, read_ends
 from tests.integration.test_elections import SECOND, put
-from tests.integration.test_notifier import MakeNotifier, make_notifier
+from tests.integration.test_notifier import (
+    VILLAGES,
+    MakeNotifier,
+    assert_exact,
+    growth,
+    make_notifier,
+)
 from tests.integration.test_projections import (
     World,
     counts_in,
@@ -36,7 +45,7 @@ from tests.integration.test_registry import (
 from tests.integration.test_voters import until_votes, voters
 from tests.support.builders import registered
 from tests.support.facts import registration
-from tests.support.notifier_process import NotifierProcess, running
+from tests.support.notifier_process import NotifierProcess, running, topic_writer
 from tests.support.parts import Parts, fresh_topics
 from tests.support.projections_service import Service
 from tests.support.reading import read_topic as read_whole_topic
@@ -173,6 +182,30 @@ async def test_what_the_notifier_missed_is_told_to_it_by_the_new_topics(
         }
         told = await told_residents(notifier, residents)
         assert [change["sequence"] for change in told] == list(range(1, len(told) + 1))
+
+
+async def test_a_running_notifier_reads_a_new_topic_from_its_beginning(
+    make_notifier: MakeNotifier, parts: Parts, tmp_path: Path
+) -> None:
+    """One partition of the new topic has grown beyond the old offset when the notifier sees it:
+    the consumer alone would go on there, and never tell what lies before."""
+    known, new, elsewhere = VILLAGES[:3]
+    said = tmp_path / "notifier.log"
+    async with running(make_notifier(said=said)) as notifier:
+        async with topic_writer(parts.kafka_bootstrap) as topic:
+            await topic.write(growth(known, 1, 20), partition=0)
+            await topic.write(growth(elsewhere, 1, 3), partition=1)
+        await notifier.until_told({known: 20, elsewhere: 3})
+        await asyncio.sleep(5 * LOOK_S)
+        assert notifier.process is not None
+        notifier.process.send_signal(signal.SIGSTOP)
+        await lose_topics(parts)
+        async with topic_writer(parts.kafka_bootstrap) as topic:
+            await topic.write(growth(new, 1, 5), partition=0)
+            await topic.write(growth(known, 15, 40), partition=0)
+        notifier.process.send_signal(signal.SIGCONT)
+        assert_exact(await notifier.until_told({known: 40, elsewhere: 3, new: 5}))
+    assert "the topic was lost; the new one is read from its beginning" in said.read_text()
 
 
 async def nothing_waits(world: World) -> bool:

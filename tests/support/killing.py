@@ -27,6 +27,10 @@ ANSWER_WITHIN_S: Final = 5.0
 BACK_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.01
 
+# A model tries all that is parked again whenever it accepts something: one of everybody would take
+# many minutes, and what became of somebody does not depend on others.
+MODELS: Final = 200
+
 
 @dataclass
 class Death:
@@ -205,5 +209,5 @@ async def check_all_fates(system: System, events: Sequence[Event], sent: Sequenc
         if one.answer.position is not None:
             key = (one.event["source"], one.event["id"])
             assert positions[key] == one.answer.position, one
-    models = [model_of(lane) for lane in apart(events)]
+    models = [model_of(lane) for lane in apart(events, MODELS)]
     check_fates(await send_again(system, events), models, system.ledger)
