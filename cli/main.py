@@ -13,6 +13,7 @@ from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 from cli.replay import replay  # noqa: E402
 from cli.republish import republish  # noqa: E402
+from cli.verifying.command import verify  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,6 +32,7 @@ main.command("as-of")(as_of)
 main.command("explain")(explain)
 main.command("republish")(republish)
 main.command("replay")(replay)
+main.command("verify")(verify)
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

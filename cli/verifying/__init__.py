@@ -1,0 +1,1 @@
+"""`cacah verify`: proves from the log alone that all that was made of it is right."""

@@ -1,0 +1,146 @@
+"""Runs the proofs over one state of the database, the long ones in two processes of their own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cli.verifying import counter, facts, feed, history, submissions, tallies, voters
+from cli.verifying.announced import prove_announced
+from cli.verifying.counted import Counted, read_counted
+from cli.verifying.folding import Folded, Job, fold_share
+from cli.verifying.log import prove_log
+from cli.verifying.proof import Proof
+from cli.verifying.snapshot import Connection, Snapshot, held
+from cli.verifying.topic import prove_topic
+from services.projections.folding import shares
+
+WORKERS: Final = 2
+# More than workers, so that neither waits long for the other at the end.
+SHARES: Final = 8
+
+# The log is read so many times, and the topic once.
+PASSES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where PostgreSQL and Kafka are."""
+
+    dsn: str
+    bootstrap: str
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What is told of the proofs while they run: which begins, what one says, what is to read."""
+
+    begin: Callable[[str], None]
+    tell: Callable[[Proof], None]
+    expect: Callable[[int, Any], None]
+
+
+async def run(servers: Servers, seed: int, wait_s: float, screen: Screen) -> bool:
+    """Run every proof, whatever the others say; whether all hold."""
+    async with held(servers.dsn) as (connection, snapshot):
+        counted = await read_counted(connection, seed)
+        with _pool(screen, PASSES * counted.head) as pool:
+            return await _Run(servers, connection, snapshot, counted, pool, wait_s, screen).all()
+
+
+async def run_since(servers: Servers, since: int, screen: Screen) -> bool:
+    """Prove the log alone, from the last link at or before a position; whether it holds."""
+    async with held(servers.dsn) as (connection, snapshot):
+        head = await connection.fetchval("SELECT position FROM registry.head")
+        with _pool(screen, max(0, head - since)) as pool:
+            screen.begin("log")
+            proof: Proof = await _in(pool, prove_log, snapshot, since)
+    screen.tell(proof)
+    return proof.holds
+
+
+@contextmanager
+def _pool(screen: Screen, expected: int) -> Iterator[Executor]:
+    read = counter.PROCESSES.Value("q", 0)
+    screen.expect(expected, read)
+    pool = ProcessPoolExecutor(
+        WORKERS, counter.PROCESSES, initializer=counter.begin, initargs=(read,)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in(pool: Executor, work: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+    return asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run over everything."""
+
+    servers: Servers
+    connection: Connection
+    snapshot: Snapshot
+    counted: Counted
+    pool: Executor
+    wait_s: float
+    screen: Screen
+
+    async def all(self) -> bool:
+        """Start what takes long at once, and tell the proofs in their order."""
+        log = _in(self.pool, prove_log, self.snapshot)
+        topic = _in(self.pool, prove_topic, self.snapshot, self.servers.bootstrap)
+        folding = [_in(self.pool, fold_share, self._job(), share) for share in shares(SHARES)]
+        holds = await self._tell("log", log)
+        holds &= await self._tell(submissions.NAME, submissions.prove_submissions(self.connection))
+        self.screen.begin("folding the log anew")
+        folded = Folded()
+        for part in await asyncio.gather(*folding):
+            folded.take(part)
+        return await self._of_folded(folded) & await self._tell("topic", topic) & holds
+
+    async def _of_folded(self, folded: Folded) -> bool:
+        connection, counted = self.connection, self.counted
+        proofs: list[tuple[str, Awaitable[Proof]]] = [
+            (facts.NAME, facts.prove_facts(connection, counted, folded)),
+            (tallies.NAME, tallies.prove_tallies(connection, counted, folded)),
+            (history.NAME, self._history(folded)),
+            (feed.NAME, feed.prove_feed(connection, self.snapshot, self.wait_s)),
+            (voters.NAME, voters.prove_voters(connection, self.snapshot, folded, self.wait_s)),
+            ("announced", prove_announced(connection, self.servers.bootstrap)),
+        ]
+        holds = True
+        for name, proof in proofs:
+            holds &= await self._tell(name, proof)
+        return holds
+
+    async def _tell(self, name: str, proof: Awaitable[Proof]) -> bool:
+        self.screen.begin(name)
+        found = await proof
+        self.screen.tell(found)
+        return found.holds
+
+    def _job(self) -> Job:
+        counted = self.counted
+        return Job(
+            *(self.snapshot, counted.elections, counted.marks),
+            *(counted.history_from, counted.thresholds),
+        )
+
+    async def _history(self, folded: Folded) -> Proof:
+        kept = await history.read_sums(self.connection, self.counted)
+        fault = history.sampled_fault(kept, folded.sums, self.counted)
+        wrong = history.wrong_village(kept, folded.sums)
+        if wrong is not None:
+            # Which row it is costs another folding, and is asked only now.
+            job = replace(self._job(), kept=wrong)
+            again = Folded()
+            parts = [_in(self.pool, fold_share, job, share) for share in shares(SHARES)]
+            for part in await asyncio.gather(*parts):
+                again.take(part)
+            fault = await history.row_fault(self.connection, wrong, again)
+        return await history.prove_history(self.connection, self.counted, kept, fault)
