@@ -15,7 +15,7 @@ from rich.console import Console
 from cli.stack import StackError, StackSettings
 from cli.stack.home import holder
 from cli.stack.postgres import database_url
-from cli.verifying.running import Screen, Servers, run, run_since
+from cli.verifying.running import Screen, Servers, run, run_since, workers
 from cli.verifying.screen import Shown
 from cli.verifying.snapshot import connected
 from cli.verifying.waiting import settle
@@ -71,13 +71,13 @@ def verify(
 
 
 async def _verify(servers: Servers, since: str | None, seed: int, wait_s: float) -> bool:
-    with Shown(Console(highlight=False)) as shown:
+    with Shown(Console(highlight=False)) as shown, workers() as readers:
         screen = Screen(shown.begin, shown.tell, shown.expect)
         if since is not None:
-            return await run_since(servers, await _position(servers, since), screen)
+            return await run_since(servers, await _position(servers, since), screen, readers)
         screen.begin("waiting for what is on its way")
         await settle(servers.dsn, wait_s)
-        return await run(servers, seed, wait_s, screen)
+        return await run(servers, seed, wait_s, screen, readers)
 
 
 async def _position(servers: Servers, since: str) -> int:

@@ -58,20 +58,19 @@ _SAME: Final = " OR ".join(
 CHECKPOINTS: Final = Question(
     f"""
     WITH places AS (
-        SELECT election, fold, position,
-            lag(position, 1, 0::bigint) OVER (PARTITION BY election, fold ORDER BY position)
-                AS before
+        SELECT election, fold, array_agg(position ORDER BY position) AS ends
         FROM (SELECT DISTINCT election, fold, position FROM projections.checkpoints) AS those
+        GROUP BY election, fold
     ),
     kept AS (
         SELECT election, fold, position, village, {_DIFFERENCES} FROM projections.checkpoints
         WINDOW earlier AS (PARTITION BY election, fold, village ORDER BY position)
     ),
     made AS (
-        SELECT election, fold, places.position, village, {_BETWEEN}
+        SELECT election, fold, ends[width_bucket(position - 1, ends) + 1] AS position, village,
+            {_BETWEEN}
         FROM places JOIN projections.history USING (election, fold)
-        WHERE history.position > before AND history.position <= places.position
-        GROUP BY election, fold, places.position, village
+        WHERE position <= ends[array_upper(ends, 1)] GROUP BY 1, 2, 3, 4
     )
     SELECT election, village, position FROM kept FULL JOIN made
         USING (election, fold, position, village)

@@ -42,36 +42,45 @@ class Screen:
     expect: Callable[[int, Any], None]
 
 
-async def run(servers: Servers, seed: int, wait_s: float, screen: Screen) -> bool:
-    """Run every proof, whatever the others say; whether all hold."""
-    async with held(servers.dsn) as (connection, snapshot):
-        counted = await read_counted(connection, seed)
-        with _pool(screen, PASSES * counted.head) as pool:
-            return await _Run(servers, connection, snapshot, counted, pool, wait_s, screen).all()
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes that read the log; `read` counts the rows that they have read."""
 
-
-async def run_since(servers: Servers, since: int, screen: Screen) -> bool:
-    """Prove the log alone, from the last link at or before a position; whether it holds."""
-    async with held(servers.dsn) as (connection, snapshot):
-        head = await connection.fetchval("SELECT position FROM registry.head")
-        with _pool(screen, max(0, head - since)) as pool:
-            screen.begin("log")
-            proof: Proof = await _in(pool, prove_log, snapshot, since)
-    screen.tell(proof)
-    return proof.holds
+    pool: Executor
+    read: Any
 
 
 @contextmanager
-def _pool(screen: Screen, expected: int) -> Iterator[Executor]:
+def workers() -> Iterator[Workers]:
+    """Two processes, for one run or for several."""
     read = counter.PROCESSES.Value("q", 0)
-    screen.expect(expected, read)
     pool = ProcessPoolExecutor(
         WORKERS, counter.PROCESSES, initializer=counter.begin, initargs=(read,)
     )
     try:
-        yield pool
+        yield Workers(pool, read)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+async def run(servers: Servers, seed: int, wait_s: float, screen: Screen, readers: Workers) -> bool:
+    """Run every proof, whatever the others say; whether all hold."""
+    async with held(servers.dsn) as (connection, snapshot):
+        counted = await read_counted(connection, seed)
+        screen.expect(PASSES * counted.head, readers.read)
+        over_all = _Run(servers, connection, snapshot, counted, readers.pool, wait_s, screen)
+        return await over_all.all()
+
+
+async def run_since(servers: Servers, since: int, screen: Screen, readers: Workers) -> bool:
+    """Prove the log alone, from the last link at or before a position; whether it holds."""
+    async with held(servers.dsn) as (connection, snapshot):
+        head = await connection.fetchval("SELECT position FROM registry.head")
+        screen.expect(max(0, head - since), readers.read)
+        screen.begin("log")
+        proof: Proof = await _in(readers.pool, prove_log, snapshot, since)
+    screen.tell(proof)
+    return proof.holds
 
 
 def _in(pool: Executor, work: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
