@@ -10,6 +10,7 @@ import orjson
 from cli.verifying.snapshot import Connection
 from services.projections.queries import defined
 from shared.elections import Election
+from shared.topics import PARTITIONS
 
 SAMPLES: Final = 20
 
@@ -50,7 +51,9 @@ class Counted:
 async def read_counted(connection: Connection, seed: int) -> Counted:
     """What is counted; the same sample for the same seed and log."""
     rows = await connection.fetch(_ELECTIONS)
-    marks = {row["partition"]: row["position"] for row in await connection.fetch(_MARKS)}
+    kept = dict(await connection.fetch(_MARKS))
+    # A mark that was taken away counts as none, so that it is found and not stumbled over.
+    marks = {partition: kept.get(partition, 0) for partition in range(PARTITIONS)}
     cut = min(marks.values(), default=0)
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
     return Counted(

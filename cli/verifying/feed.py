@@ -67,11 +67,12 @@ QUESTIONS: Final = (
     ),
     Question(
         "SELECT election, heads.sequence, heads.position, coalesce(told.sequence, 0),"
-        " coalesce(told.position, 0) FROM notifier.heads LEFT JOIN (SELECT election,"
+        " coalesce(told.position, 0) FROM notifier.heads FULL JOIN (SELECT election,"
         " max(sequence) AS sequence, max(position) AS position FROM notifier.changes"
         " GROUP BY election) AS told USING (election)"
-        " WHERE heads.sequence <> coalesce(told.sequence, 0)"
-        " OR heads.position <> coalesce(told.position, 0) ORDER BY election LIMIT 1",
+        " WHERE heads.sequence IS DISTINCT FROM coalesce(told.sequence, 0)"
+        " OR heads.position IS DISTINCT FROM coalesce(told.position, 0)"
+        " ORDER BY election LIMIT 1",
         "{0}: the feed's head is at change {1} and position {2}, its last change at {3} and {4}",
         RESTORE,
     ),

@@ -47,6 +47,7 @@ _COUNT: Final = (
     " (SELECT count(DISTINCT (election, fold, position)) FROM projections.checkpoints)"
 )
 
+# Of what serves: a past folding's history is taken away bit by bit before its checkpoints are.
 # A checkpoint less the one before it is what the history has between them.
 _DIFFERENCES: Final = ", ".join(
     f"{name} - lag({name}, 1, 0) OVER earlier AS {name}" for name in _NAMES
@@ -60,10 +61,12 @@ CHECKPOINTS: Final = Question(
     WITH places AS (
         SELECT election, fold, array_agg(position ORDER BY position) AS ends
         FROM (SELECT DISTINCT election, fold, position FROM projections.checkpoints) AS those
-        GROUP BY election, fold
+        JOIN projections.elections AS served USING (fold)
+        WHERE served.id = election AND history_from = 0 GROUP BY election, fold
     ),
     kept AS (
-        SELECT election, fold, position, village, {_DIFFERENCES} FROM projections.checkpoints
+        SELECT election, fold, position, village, {_DIFFERENCES}
+        FROM projections.checkpoints JOIN places USING (election, fold)
         WINDOW earlier AS (PARTITION BY election, fold, village ORDER BY position)
     ),
     made AS (

@@ -7,14 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from cli.verifying import counter, facts, feed, history, submissions, tallies, voters
-from cli.verifying.announced import prove_announced
+from cli.verifying import (
+    announced,
+    counter,
+    facts,
+    feed,
+    history,
+    log,
+    submissions,
+    tallies,
+    topic,
+    voters,
+)
 from cli.verifying.counted import Counted, read_counted
 from cli.verifying.folding import Folded, Job, fold_share
-from cli.verifying.log import prove_log
 from cli.verifying.proof import Proof
 from cli.verifying.snapshot import Connection, Snapshot, held
-from cli.verifying.topic import prove_topic
 from services.projections.folding import shares
 
 WORKERS: Final = 2
@@ -77,8 +85,8 @@ async def run_since(servers: Servers, since: int, screen: Screen, readers: Worke
     async with held(servers.dsn) as (connection, snapshot):
         head = await connection.fetchval("SELECT position FROM registry.head")
         screen.expect(max(0, head - since), readers.read)
-        screen.begin("log")
-        proof: Proof = await _in(readers.pool, prove_log, snapshot, since)
+        screen.begin(log.NAME)
+        proof: Proof = await _in(readers.pool, log.prove_log, snapshot, since)
     screen.tell(proof)
     return proof.holds
 
@@ -101,31 +109,29 @@ class _Run:
 
     async def all(self) -> bool:
         """Start what takes long at once, and tell the proofs in their order."""
-        log = _in(self.pool, prove_log, self.snapshot)
-        topic = _in(self.pool, prove_topic, self.snapshot, self.servers.bootstrap)
+        in_log = _in(self.pool, log.prove_log, self.snapshot)
         folding = [_in(self.pool, fold_share, self._job(), share) for share in shares(SHARES)]
-        holds = await self._tell("log", log)
+        # The last of the long ones, beside what the database answers when all is folded.
+        in_topic = _in(self.pool, topic.prove_topic, self.snapshot, self.servers.bootstrap)
+        holds = await self._tell(log.NAME, in_log)
         holds &= await self._tell(submissions.NAME, submissions.prove_submissions(self.connection))
         self.screen.begin("folding the log anew")
         folded = Folded()
         for part in await asyncio.gather(*folding):
             folded.take(part)
-        return await self._of_folded(folded) & await self._tell("topic", topic) & holds
+        return await self._of_folded(folded) & await self._tell(topic.NAME, in_topic) & holds
 
     async def _of_folded(self, folded: Folded) -> bool:
-        connection, counted = self.connection, self.counted
-        proofs: list[tuple[str, Awaitable[Proof]]] = [
-            (facts.NAME, facts.prove_facts(connection, counted, folded)),
-            (tallies.NAME, tallies.prove_tallies(connection, counted, folded)),
-            (history.NAME, self._history(folded)),
-            (feed.NAME, feed.prove_feed(connection, self.snapshot, self.wait_s)),
-            (voters.NAME, voters.prove_voters(connection, self.snapshot, folded, self.wait_s)),
-            ("announced", prove_announced(connection, self.servers.bootstrap)),
-        ]
-        holds = True
-        for name, proof in proofs:
-            holds &= await self._tell(name, proof)
-        return holds
+        connection, counted, snapshot = self.connection, self.counted, self.snapshot
+        tell, wait_s = self._tell, self.wait_s
+        holds = await tell(facts.NAME, facts.prove_facts(connection, counted, folded))
+        holds &= await tell(tallies.NAME, tallies.prove_tallies(connection, counted, folded))
+        holds &= await tell(history.NAME, self._history(folded))
+        holds &= await tell(feed.NAME, feed.prove_feed(connection, snapshot, wait_s))
+        holds &= await tell(voters.NAME, voters.prove_voters(connection, snapshot, folded, wait_s))
+        return holds & await tell(
+            announced.NAME, announced.prove_announced(connection, self.servers.bootstrap)
+        )
 
     async def _tell(self, name: str, proof: Awaitable[Proof]) -> bool:
         self.screen.begin(name)
