@@ -29,11 +29,13 @@ QUESTIONS: Final = (
         RESTORE,
     ),
     Question(
-        "SELECT election, sequence, village FROM (SELECT election, sequence, village,"  # noqa: S608 - our own columns
-        " before::jsonb, coalesce(lag(after::jsonb) OVER (PARTITION BY election, village"
+        "SELECT election, village, sequence, earlier FROM (SELECT election, village, sequence,"  # noqa: S608 - our own columns
+        " coalesce('`after` of change ' || lag(sequence) OVER (PARTITION BY election, village"
+        " ORDER BY sequence), 'zeros') AS earlier, before::jsonb,"
+        " coalesce(lag(after::jsonb) OVER (PARTITION BY election, village"
         f" ORDER BY sequence), jsonb_build_object({_ZEROS})) AS ended FROM notifier.changes)"
         " AS chained WHERE before <> ended ORDER BY election, sequence LIMIT 1",
-        "{0}: `before` of change {1} of {2} is not `after` of the village's change before it",
+        "{0} {1}: `before` of change {2} is not {3}",
         RESTORE,
     ),
     Question(

@@ -29,12 +29,14 @@ _LINKS_SHOWN: Final = 16
 
 @dataclass(slots=True)
 class Walk:
-    """A walk along the log from a link on: each entry and each link in its turn."""
+    """A walk along the log from a link on: each entry and each link in its turn; `ahead` is the
+    next link, where there is one."""
 
     link: Link
     position: int = 0
     recorded_at: datetime | None = None
     links: int = 0
+    ahead: Link | None = None
     _batch: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,10 @@ class Walk:
         if self.position > head:
             return (
                 f"position {head + 1} is in the log, but the log's head says that it ends at {head}"
+            )
+        if self.ahead is not None:
+            return (
+                f"the hash chain has a link at {self.ahead.position}, where the log has no position"
             )
         if self.link.position < self.position:
             return (
@@ -130,8 +136,7 @@ async def _walk(walk: Walk, connection: Connection, other: Connection) -> str | 
             if fault is not None:
                 return fault
         counter.add(len(rows))
-    if link is not None:
-        return f"the hash chain has a link at {link.position}, where the log has no position"
+    walk.ahead = link
     return None
 
 

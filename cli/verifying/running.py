@@ -1,7 +1,7 @@
 """Runs the proofs over one state of the database, the long ones in two processes of their own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -113,13 +113,26 @@ class _Run:
         folding = [_in(self.pool, fold_share, self._job(), share) for share in shares(SHARES)]
         # The last of the long ones, beside what the database answers when all is folded.
         in_topic = _in(self.pool, topic.prove_topic, self.snapshot, self.servers.bootstrap)
-        holds = await self._tell(log.NAME, in_log)
-        holds &= await self._tell(submissions.NAME, submissions.prove_submissions(self.connection))
+        under_way = [in_log, *folding, in_topic]
+        try:
+            holds = await self._tell(log.NAME, in_log)
+            holds &= await self._tell(
+                submissions.NAME, submissions.prove_submissions(self.connection)
+            )
+            holds &= await self._of_folded(await self._folded(folding))
+            return holds & await self._tell(topic.NAME, in_topic)
+        finally:
+            # After a fault the others shall end too, and say nothing more.
+            for each in under_way:
+                each.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _folded(self, folding: Sequence["asyncio.Future[Folded]"]) -> Folded:
         self.screen.begin("folding the log anew")
         folded = Folded()
         for part in await asyncio.gather(*folding):
             folded.take(part)
-        return await self._of_folded(folded) & await self._tell(topic.NAME, in_topic) & holds
+        return folded
 
     async def _of_folded(self, folded: Folded) -> bool:
         connection, counted, snapshot = self.connection, self.counted, self.snapshot
@@ -153,9 +166,8 @@ class _Run:
         if wrong is not None:
             # Which row it is costs another folding, and is asked only now.
             job = replace(self._job(), kept=wrong)
-            again = Folded()
-            parts = [_in(self.pool, fold_share, job, share) for share in shares(SHARES)]
-            for part in await asyncio.gather(*parts):
-                again.take(part)
+            again = await self._folded(
+                [_in(self.pool, fold_share, job, share) for share in shares(SHARES)]
+            )
             fault = await history.row_fault(self.connection, wrong, again)
         return await history.prove_history(self.connection, self.counted, kept, fault)

@@ -13,7 +13,9 @@ CONNECT_TIMEOUT_S: Final = 5.0
 CURSOR_ROWS: Final = 5_000
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SORT_IN_MEMORY: Final = "SET LOCAL work_mem = '64MB'"
+# Whole tables are held against each other: where the planner would go through one for each row of
+# another, it only guesses wrongly how many rows there are.
+_WHOLE_TABLES: Final = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off"
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -31,7 +33,7 @@ async def held(dsn: str) -> AsyncIterator[tuple[Connection, Snapshot]]:
     """A connection that holds a state of the database, and the state for others to read."""
     async with connected(dsn) as connection:
         await connection.execute(_BEGIN)
-        await connection.execute(_SORT_IN_MEMORY)
+        await connection.execute(_WHOLE_TABLES)
         exported = await connection.fetchval("SELECT pg_export_snapshot()")
         yield connection, Snapshot(dsn, exported)
 
@@ -43,7 +45,7 @@ async def reading(snapshot: Snapshot) -> AsyncIterator[Connection]:
         await connection.execute(_BEGIN)
         # It is PostgreSQL's own word, and takes no parameter.
         await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot.exported}'")
-        await connection.execute(_SORT_IN_MEMORY)
+        await connection.execute(_WHOLE_TABLES)
         yield connection
 
 

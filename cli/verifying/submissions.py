@@ -23,13 +23,14 @@ QUESTIONS: Final = (
         RESTORE,
     ),
     Question(
-        "SELECT position, sent.position IS NULL, log.position IS NULL FROM registry.log"
+        "SELECT position, CASE WHEN sent.position IS NULL THEN 'has no accepted submission'"
+        " WHEN log.position IS NULL THEN 'is in no log, but a submission was accepted with it'"
+        " ELSE 'is another event in the log than the one accepted with it' END FROM registry.log"
         " FULL JOIN (SELECT position, source, event_id FROM registry.submissions"
         " WHERE outcome = 'accepted') AS sent USING (position)"
         " WHERE (log.source, log.event_id) IS DISTINCT FROM (sent.source, sent.event_id)"
         " ORDER BY position LIMIT 1",
-        "the log and the accepted submission of position {0} do not have the same source and id"
-        " (submission missing: {1}, position missing in the log: {2})",
+        "position {0} {1}",
         RESTORE,
     ),
     Question(
