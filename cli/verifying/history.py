@@ -141,9 +141,7 @@ async def row_fault(connection: Connection, key: VillageKey, folded: Folded) -> 
     return f"{key.election} {key.village}: a row that changes nothing is too many or missing"
 
 
-async def prove_history(
-    connection: Connection, counted: Counted, kept: Sums, fault: str | None
-) -> Proof:
+async def prove_history(connection: Connection, counted: Counted, fault: str | None) -> Proof:
     """What was found in the history, and the checkpoints held against it."""
     rows, checkpoints = await connection.fetchrow(_COUNT)
     figures = (

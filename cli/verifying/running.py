@@ -170,4 +170,4 @@ class _Run:
                 [_in(self.pool, fold_share, job, share) for share in shares(SHARES)]
             )
             fault = await history.row_fault(self.connection, wrong, again)
-        return await history.prove_history(self.connection, self.counted, kept, fault)
+        return await history.prove_history(self.connection, self.counted, fault)
