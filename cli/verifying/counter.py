@@ -2,6 +2,8 @@
 
 import gc
 import multiprocessing
+import os
+import threading
 from multiprocessing.context import SpawnContext
 from typing import Any, Final
 
@@ -17,6 +19,15 @@ def begin(read: Any) -> None:
     _read = read
     # Half of the work would be the garbage collector's, which finds nothing.
     gc.disable()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def add(rows: int) -> None:
