@@ -29,7 +29,9 @@ _DIFFERING: Final = (
     " facts.source, facts.event_id) OR (log.data::text <> facts.data::text"
     " AND log.data::jsonb <> facts.data::jsonb) ORDER BY position"
 )
-_PARKED: Final = "SELECT position, why FROM projections.parked WHERE position IS NOT NULL"
+_PARKED: Final = (
+    "SELECT position, why, dropped_at IS NULL FROM projections.parked WHERE position IS NOT NULL"
+)
 _PUTS: Final = "SELECT election, number, definition::text FROM projections.puts"
 _SERVED: Final = "SELECT id, put_number FROM projections.elections"
 
@@ -54,8 +56,10 @@ QUESTIONS: Final = (
 async def prove_facts(connection: Connection, counted: Counted, folded: Folded) -> Proof:
     """Each position up to the marks is a fact of projections, the same as in the log, or parked
     because no rule can apply it."""
-    parked = dict(await connection.fetch(_PARKED))
-    fault = _fault_of_marks(counted) or fault_of_parked(parked, folded.unapplied)
+    rows = await connection.fetch(_PARKED)
+    parked = {position for position, _, _ in rows}
+    waiting = {position: why for position, why, waits in rows if waits}
+    fault = _fault_of_marks(counted) or fault_of_parked(waiting, folded.unapplied)
     fault = fault or await _differing_fact(connection, counted, parked)
     fault = (
         (fault and difference(fault, RETRY))

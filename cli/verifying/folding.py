@@ -42,7 +42,10 @@ WEIGHTS: Final = (
 
 _FACTS: Final = (
     "SELECT resident_id, position, recorded_at, type, version, source, event_id, data::text"
-    " FROM registry.log WHERE resident_id BETWEEN $1 AND $2 ORDER BY resident_id, position"
+    " FROM registry.log WHERE resident_id BETWEEN $1 AND $2"
+    # What an operator gave up is not counted, and what follows is counted without it.
+    " AND position <> ALL(ARRAY(SELECT position FROM projections.parked"
+    " WHERE dropped_at IS NOT NULL AND position IS NOT NULL)) ORDER BY resident_id, position"
 )
 _VOTERS: Final = (
     "SELECT election, voter, village, fold, place FROM notifier.voters"
