@@ -208,7 +208,9 @@ async def _records(bootstrap: str, topic: str) -> AsyncIterator[Record]:
         await consumer.start()
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
+        # By hand: aiokafka may still be placing an assigned partition at its end, and would win.
+        for partition, offset in (await consumer.beginning_offsets(partitions)).items():
+            consumer.seek(partition, offset)
         for partition in partitions:
             while await consumer.position(partition) < ends[partition]:
                 message = await consumer.getone(partition)
