@@ -15,6 +15,7 @@ from cli.stack.errors import StackError
 
 LEAST_FREE_BYTES = 1_000_000_000
 VAULT_KEY_BYTES = 32
+WEBHOOK_KEY_BYTES = 32
 STOP_TIMEOUT_S = 90.0
 
 
@@ -154,6 +155,12 @@ def vault_key(home: Path, given: str | None, has_data: bool) -> str:
         )
     key = base64.b64encode(secrets.token_bytes(VAULT_KEY_BYTES)).decode()
     return kept(path, key)
+
+
+def webhook_key(home: Path, given: str | None) -> str:
+    """The key of the webhooks' secrets: the one given, else one generated once."""
+    made = base64.b64encode(secrets.token_bytes(WEBHOOK_KEY_BYTES)).decode()
+    return given or kept(home / "webhook-key", made)
 
 
 def require_vault_key(key: str) -> None:

@@ -26,7 +26,12 @@ def urls(settings: StackSettings) -> dict[str, str]:
 
 
 def environment(
-    settings: StackSettings, *, database_url: str, operator_token: str, vault_key: str
+    settings: StackSettings,
+    *,
+    database_url: str,
+    operator_token: str,
+    vault_key: str,
+    webhook_key: str,
 ) -> dict[str, str]:
     """What every service is told; the rest of our own environment is passed on."""
     told = {
@@ -35,6 +40,7 @@ def environment(
         "CACAH_KAFKA_BOOTSTRAP": f"127.0.0.1:{settings.kafka_port}",
         "CACAH_OPERATOR_TOKEN": operator_token,
         "CACAH_VAULT_KEY": vault_key,
+        "CACAH_WEBHOOK_KEY": webhook_key,
         "CACAH_HOST": settings.host,
         "PYTHONUNBUFFERED": "1",
     }

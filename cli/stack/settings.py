@@ -36,6 +36,7 @@ class StackSettings(BaseSettings):
     notifier_port: int = Field(default=8003, ge=1, le=65535)
     operator_token: SecretStr | None = None
     vault_key: SecretStr | None = None
+    webhook_key: SecretStr | None = None
 
     def at(self, home: Path) -> Self:
         """The same settings for a stack that keeps its data elsewhere."""

@@ -241,6 +241,7 @@ class Stack:
                 self.home, plain(self.settings.operator_token)
             ),
             "vault_key": stack_home.vault_key(self.home, plain(self.settings.vault_key), has_data),
+            "webhook_key": stack_home.webhook_key(self.home, plain(self.settings.webhook_key)),
         }
 
     def _sweep(self) -> None:

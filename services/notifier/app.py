@@ -2,20 +2,28 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.notifier import metrics
+from services.notifier.addresses import Resolver
 from services.notifier.api import feed_routes, voter_routes
+from services.notifier.courier import SystemClock
+from services.notifier.deliveries import Deliveries
+from services.notifier.delivering import Delivering, Receivers
 from services.notifier.feed import CHANNEL, Feed
 from services.notifier.numbering import Numbering, VoterNumbering
 from services.notifier.settings import NotifierSettings
+from services.notifier.signing import SecretBox
 from services.notifier.streaming import Announcer, SequencedFeed, Streams, Tailer
 from services.notifier.subscriber import Subscriber
+from services.notifier.subscriptions import Subscriptions
+from services.notifier.subscriptions_api import disabled_routes, subscription_routes
 from services.notifier.voter_feed import VOTER_CHANNEL, VoterFeed
 from shared.access import Tokens
 from shared.database import create_engine
@@ -27,6 +35,7 @@ DATABASE_ANSWER_S: Final = 2.0
 RETRY_AFTER_S: Final = 2
 MOST_VOTERS: Final = 1_000
 VOTERS_SUFFIX: Final = "-voters"
+WEBHOOK_CONNECTIONS: Final = 4
 
 
 class Following:
@@ -56,6 +65,46 @@ class AllStreams:
             each.close()
 
 
+class Webhooks:
+    """Deliveries to subscribers; without a key for their secrets there are none."""
+
+    def __init__(self, settings: NotifierSettings, feed: Feed) -> None:
+        # Connections of its own: KPU's reading and the numbering are not kept waiting by it.
+        self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS)
+        self._resolver = Resolver()
+        self._delivering: Delivering | None = None
+        master_key = settings.master_key()
+        if master_key is None:
+            self.routes: APIRouter = disabled_routes()
+            return
+        box, deliveries = SecretBox(master_key), Deliveries(self._engine)
+        receivers = Receivers(settings.webhook_allowed_networks, self._resolver)
+        self._delivering = Delivering(
+            deliveries,
+            feed,
+            box,
+            receivers,
+            settings.database_url,
+            SystemClock(),
+            random.SystemRandom(),
+        )
+        subscriptions = Subscriptions(self._engine, box)
+        self.routes = subscription_routes(
+            subscriptions, deliveries, feed, receivers, self._delivering
+        )
+
+    def wake(self) -> None:
+        if self._delivering is not None:
+            self._delivering.wake()
+
+    def parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        return (self._delivering.run(),) if self._delivering is not None else ()
+
+    async def close(self) -> None:
+        self._resolver.close()
+        await self._engine.dispose()
+
+
 def create_app(settings: NotifierSettings) -> FastAPI:
     """The application; its parts start with it and keep trying for what is away."""
     engine = create_engine(settings.database_url)
@@ -63,7 +112,13 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     feed, voter_feed = Feed(engine), VoterFeed(engine)
     villages = Following(feed, Tailer(feed, url, CHANNEL, metrics.SEQUENCE))
     voters = Following(voter_feed, Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE))
-    numbering = Numbering(feed, villages.wake)
+    webhooks = Webhooks(settings, feed)
+
+    def on_numbered() -> None:
+        villages.wake()
+        webhooks.wake()
+
+    numbering = Numbering(feed, on_numbered)
     subscriber = Subscriber(bootstrap, group, VOTER_CHANGES, numbering)
     voter_numbering = VoterNumbering(voter_feed, voters.wake)
     # A group of its own: what goes on in the one topic's group does not disturb the other's.
@@ -83,7 +138,13 @@ def create_app(settings: NotifierSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts = (subscriber.run(), voter_subscriber.run(), *villages.parts(), *voters.parts())
+        parts = (
+            subscriber.run(),
+            voter_subscriber.run(),
+            *villages.parts(),
+            *voters.parts(),
+            *webhooks.parts(),
+        )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             yield
@@ -91,6 +152,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await webhooks.close()
             await engine.dispose()
 
     app = service_app(
@@ -104,6 +166,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     app.state.streams = streams
     app.include_router(feed_routes(feed, villages.streams))
     app.include_router(voter_routes(voter_feed, voters.streams))
+    app.include_router(webhooks.routes)
     for away in (DBAPIError, PoolTimeoutError, OSError):
         app.add_exception_handler(away, _on_database_away)
     return app

@@ -70,6 +70,13 @@ _CHANGES = text(
     " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
 )
 
+_VILLAGE_CHANGES = text(
+    "SELECT sequence, election, village, district, position, time, stage,"
+    " before::text AS before, after::text AS after FROM notifier.changes"
+    " WHERE election = :election AND village = :village AND sequence BETWEEN :first AND :last"
+    " ORDER BY sequence LIMIT :limit"
+)
+
 # Both rise with the sequence, so the last one within a bound is found by halves, each a look-up by
 # the key.
 _PREFIX: Final = """
@@ -140,11 +147,12 @@ class ElectionFeed:
 
 @dataclass(frozen=True, slots=True)
 class ServedChange:
-    """A change as KPU reads it: `body` is its JSON."""
+    """A change as KPU reads it: `body` is its JSON. `village` is empty in the voters' feed."""
 
     sequence: int
     time: datetime
     body: bytes
+    village: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +213,21 @@ class Feed:
         arguments = {"election": election, "after": after, "limit": limit}
         async with self._reading() as connection:
             rows = (await connection.execute(_CHANGES, arguments)).mappings().all()
+        return [_served(row) for row in rows]
+
+    async def village_changes(
+        self, election: str, village: str, first: int, last: int, limit: int
+    ) -> list[ServedChange]:
+        """A village's changes from one sequence to another, in order, at most `limit`."""
+        arguments = {
+            "election": election,
+            "village": village,
+            "first": first,
+            "last": last,
+            "limit": limit,
+        }
+        async with self._reading() as connection:
+            rows = (await connection.execute(_VILLAGE_CHANGES, arguments)).mappings().all()
         return [_served(row) for row in rows]
 
     async def snapshot(self, election: str) -> Snapshot | None:
@@ -354,4 +377,4 @@ def _served(row: Any) -> ServedChange:
     members["before"] = orjson.Fragment(members["before"])
     members["after"] = orjson.Fragment(members["after"])
     body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
-    return ServedChange(members["sequence"], members["time"], body)
+    return ServedChange(members["sequence"], members["time"], body, members["village"])

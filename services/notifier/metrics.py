@@ -39,3 +39,21 @@ STREAMED_S: Final = Histogram(
     "From the append to the log until the first SSE client has the bytes",
     buckets=_LATENCY_BUCKETS_S,
 )
+
+WEBHOOK_ATTEMPTS: Final = Counter(
+    "cacah_notifier_webhook_attempts",
+    "Attempts to deliver a change to a webhook: delivered, refused (by its status), or the fault",
+    ["result"],
+)
+WEBHOOKS_DISABLED: Final = Counter(
+    "cacah_notifier_webhooks_disabled", "Subscriptions disabled, by why", ["why"]
+)
+WEBHOOKS_ACTIVE: Final = Gauge(
+    "cacah_notifier_webhooks_active", "Subscriptions that this process delivers to"
+)
+DELIVERED_S: Final = Histogram(
+    "cacah_notifier_delivered_seconds",
+    "From the append to the log until a webhook's receiver has confirmed the change, where the"
+    " first attempt succeeded",
+    buckets=_LATENCY_BUCKETS_S,
+)

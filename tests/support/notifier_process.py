@@ -1,6 +1,7 @@
 """The notifier as the process that it is in production, with its door over HTTP."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import signal
@@ -20,6 +21,7 @@ OPERATOR_TOKEN: Final = "operator-token-of-the-tests"
 AUTHORIZED: Final = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 ELECTION: Final = "pilkada-2024"
 WAIT_S: Final = 30.0
+WEBHOOK_KEY: Final = base64.b64encode(b"a key of the tests, of 32 bytes ").decode()
 
 
 def free_port() -> int:
@@ -51,6 +53,8 @@ class NotifierProcess:
             "CACAH_OPERATOR_TOKEN": OPERATOR_TOKEN,
             "CACAH_NOTIFIER_PORT": str(self.port),
             "CACAH_NOTIFIER_GROUP": group,
+            "CACAH_WEBHOOK_KEY": WEBHOOK_KEY,
+            "CACAH_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
         self.client = httpx.AsyncClient(base_url=self.base, headers=AUTHORIZED, timeout=WAIT_S)
         self.process: asyncio.subprocess.Process | None = None
