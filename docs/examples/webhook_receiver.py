@@ -66,7 +66,12 @@ def opened(path: str) -> sqlite3.Connection:
     return database
 
 
-def receiver(port: int, secret: str, database: sqlite3.Connection) -> HTTPServer:
+class Receiver(HTTPServer):
+    # Up to 24 requests come at once, and more connections than that may wait.
+    request_queue_size = 128
+
+
+def receiver(port: int, secret: str, database: sqlite3.Connection) -> Receiver:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
@@ -89,7 +94,7 @@ def receiver(port: int, secret: str, database: sqlite3.Connection) -> HTTPServer
         def log_message(self, *_: object) -> None:
             pass
 
-    return HTTPServer(("127.0.0.1", port), Handler)
+    return Receiver(("127.0.0.1", port), Handler)
 
 
 if __name__ == "__main__":

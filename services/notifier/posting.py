@@ -19,7 +19,9 @@ from services.notifier.addresses import Addresses, ForbiddenAddressError, Target
 ANSWER_TIMEOUT_S: Final = 15.0
 MOST_ANSWER_BYTES: Final = 64 * 1024
 KEPT_ANSWER_BYTES: Final = 200
-KEEP_ALIVE_S: Final = 30.0
+
+# Less than the 5 seconds after which common servers close: a request must not meet a closing door.
+KEEP_ALIVE_S: Final = 4.0
 
 
 class Fault(StrEnum):
