@@ -366,8 +366,7 @@ async def test_a_misbehaving_receiver_fails_and_nobody_else_feels_it(
             return len(await office.attempts(failing)) >= len(VILLAGES)
 
         await office.until(kept)
-        # One that hangs goes on after we have left.
-        assert behave is hang or bad.busiest <= 24
+        assert 0 < bad.busiest <= 24
     attempts = [a for a in await office.attempts(failing) if a["error"] != "interrupted"]
     assert attempts
     if behave is cut_off:

@@ -92,11 +92,11 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
     confirmed: list[Received] = field(default_factory=list)
     connections: int = 0
-    busy: int = 0
     busiest: int = 0
     port: int = 0
     scheme: str = "http"
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _busy: set[asyncio.StreamReader] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -115,14 +115,20 @@ class Receiver:
             while True:
                 received = await _read(reader)
                 self.received.append(received)
-                self.busy += 1
-                self.busiest = max(self.busiest, self.busy)
+                self._busy.add(reader)
                 try:
+                    await self._count()
                     await self.behave(received, writer)
                 finally:
-                    self.busy -= 1
+                    self._busy.discard(reader)
         self._open.discard(writer)
         writer.close()
+
+    async def _count(self) -> None:
+        """How many wait for an answer: who has closed or reset is known a moment later."""
+        await asyncio.sleep(0.01)
+        waiting = sum(not (r.at_eof() or r.exception()) for r in self._busy)
+        self.busiest = max(self.busiest, waiting)
 
     def abort(self) -> None:
         for writer in list(self._open):
