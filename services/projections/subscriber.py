@@ -191,7 +191,12 @@ class Subscriber:
             progress, now_s = await self._progress_after(stands), time.monotonic()
             if progress.cut > stands.cut or not progress.is_behind:
                 stands, stands_since_s = progress, now_s
-            elif self._ownership.epochs and now_s - stands_since_s > READ_LOG_AFTER_S:
+            elif now_s - stands_since_s > READ_LOG_AFTER_S:
+                if not self._ownership.epochs:
+                    # A group that met while the topic was away has dealt out nothing, and nothing
+                    # makes it meet again when the topic is back.
+                    logger.warning("nobody counts although the log is ahead, joining anew")
+                    return
                 await self._read_log()
                 log_read_s = now_s
             quiet_s = now_s - self._fetched_at
