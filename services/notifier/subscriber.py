@@ -41,9 +41,14 @@ GRACE_S: Final = 3.0
 # A consumer that has no partitions for this long while Kafka answers is made anew.
 STUCK_S: Final = 60.0
 
+# A group that met while its topic was away has dealt out nothing, and nothing makes it meet again
+# when the topic is back: one that was given nothing for this long joins anew.
+EMPTY_HANDED_S: Final = 10.0
+
 
 class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Whether this process has its place in the consumer group, and since when.
+    """Whether this process has its place in the consumer group, since when, and how many
+    partitions it was given.
 
     The methods are coroutines because faststream calls plain ones in another thread.
     """
@@ -51,19 +56,21 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self) -> None:
         self.joined = False
         self.since = asyncio.get_running_loop().time()
+        self._given = 0
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._become(False)
+        self._become(False, 0)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._become(True)
+        self._become(True, len(assigned))
 
-    def _become(self, joined: bool) -> None:
-        self.joined = joined
+    def _become(self, joined: bool, given: int) -> None:
+        self.joined, self._given = joined, given
         self.since = asyncio.get_running_loop().time()
 
     def stuck(self) -> bool:
-        return not self.joined and asyncio.get_running_loop().time() - self.since > STUCK_S
+        waited_s = asyncio.get_running_loop().time() - self.since
+        return self._given == 0 and waited_s > (EMPTY_HANDED_S if self.joined else STUCK_S)
 
 
 class Subscriber:
