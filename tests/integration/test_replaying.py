@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from services.projections.domain.tally import project
+from services.projections.generations import REPLAY_LOCK
 from services.projections.rehearsing import rehearse
 from services.projections.replaying import Mode, Outcome, Progress, ReplayError, replay
 from shared.counts import NOTHING, Counts
@@ -464,9 +465,7 @@ async def test_of_two_replays_the_second_is_refused(world: World, service: Servi
     await world.send(*life_in_the_regency(5_000))
     await service.at(5_000)
     connection = await asyncpg.connect(world.parts.dsn(world.database))
-    await connection.execute(
-        "SELECT pg_advisory_lock($1::bigint)".replace("$1", str(0x6361_6361_6808))
-    )
+    await connection.execute("SELECT pg_advisory_lock($1)", REPLAY_LOCK)
     with pytest.raises(ReplayError, match="another replay is running"):
         await replayed(world)
     await connection.close()
