@@ -49,6 +49,7 @@ check: setup
 
 bench: setup
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+	@$(VENV)/bin/python -m tests.bench.replaying
 
 mutants: setup
 	@nice -n 19 $(VENV)/bin/python -m tests.mutants $(ARGS)

@@ -142,3 +142,13 @@ def _shared_once_kb(pid: int) -> int:
         return _field(PROC / str(pid) / "smaps_rollup", "Pss")
     except OSError:
         return 0
+
+
+def tree_mb(pid: int) -> float:
+    """The memory of a process and all that it started, what they share counted once."""
+    total_kb, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        total_kb += _shared_once_kb(one)
+        waiting += _children(one)
+    return total_kb / 1_000

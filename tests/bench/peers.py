@@ -31,7 +31,7 @@ class Peer:
 
     def rate(self, threads: int, appends: int, size: int) -> float:
         """Events a second when so many threads append so often."""
-        with PostgresFactory(_environment(self._dsn, threads)) as factory:
+        with PostgresFactory(environment(self._dsn, threads)) as factory:
             recorder = factory.application_recorder()
             work = [[self._events(size) for _ in range(appends)] for _ in range(threads)]
             with ThreadPoolExecutor(threads) as pool:
@@ -50,11 +50,13 @@ def _append(recorder: ApplicationRecorder, work: Sequence[Sequence[StoredEvent]]
         recorder.insert_events(events)
 
 
-def _environment(dsn: str, connections: int) -> Environment:
+def environment(dsn: str, connections: int) -> Environment:
+    """The library's settings for a database of the server."""
     parts = urlsplit(dsn)
     return Environment(
         "bench",
         {
+            "PERSISTENCE_MODULE": "eventsourcing.postgres",
             "POSTGRES_HOST": parts.hostname or "",
             "POSTGRES_PORT": str(parts.port),
             "POSTGRES_USER": parts.username or "",
