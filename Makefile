@@ -13,7 +13,7 @@ ifneq ($(RESIDENTS),)
 export RESIDENTS
 endif
 
-.PHONY: setup up down demo test check bench mutants
+.PHONY: setup up down demo test check documents bench mutants
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -46,6 +46,10 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m cli.documents --check
+
+documents: setup
+	@$(VENV)/bin/python -m cli.documents $(ARGS)
 
 bench: setup
 	@$(VENV)/bin/python -m tests.bench $(ARGS)

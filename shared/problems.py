@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Final, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 TYPE_BASE: Final = "https://cacah.example/problems/"
 MEDIA_TYPE: Final = "application/problem+json"
@@ -75,6 +78,24 @@ TITLES: Final[dict[ProblemType, str]] = {
 }
 
 
+class FaultyMember(TypedDict):
+    """The member at fault: its dotted path, the same as a JSON pointer, and what to do."""
+
+    field: str
+    pointer: str
+    detail: str
+
+
+class ProblemDetails(TypedDict):
+    """A refusal as RFC 9457 has it; `errors` is there where one member is at fault."""
+
+    type: Annotated[str, Field(json_schema_extra={"enum": [TYPE_BASE + t for t in ProblemType]})]
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[list[FaultyMember]]
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A refusal as a value. `field` is the dotted path of the member at fault, if there is one;
@@ -89,9 +110,9 @@ class Problem:
     def http_status(self) -> int:
         return self.status or STATUS[self.type]
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> ProblemDetails:
         """The members of `application/problem+json`."""
-        body: dict[str, Any] = {
+        body: ProblemDetails = {
             "type": TYPE_BASE + self.type,
             "title": TITLES[self.type],
             "status": self.http_status,

@@ -1,11 +1,11 @@
 """The shell of a service's HTTP side: problems, request ids, health, metrics, documentation."""
 
-import html
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, Literal
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -14,8 +14,12 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import TypedDict
 
 from shared import telemetry
+from shared.docs_page import PAGE_HEADERS, page
+from shared.documenting import Body, Reply, documented, json_answer
+from shared.openapi import document_of
 from shared.problems import MEDIA_TYPE, Problem, ProblemError, ProblemType
 
 logger = logging.getLogger(__name__)
@@ -119,8 +123,7 @@ def service_app(title: str, summary: str, lifespan: Lifespan, readiness: Readine
         summary=summary,
         version=VERSION,
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
     )
     app.add_middleware(RequestId)
     app.add_exception_handler(ProblemError, _on_problem)
@@ -132,12 +135,41 @@ def service_app(title: str, summary: str, lifespan: Lifespan, readiness: Readine
     return app
 
 
+class Alive(TypedDict):
+    status: Literal["alive"]
+
+
+class Ready(TypedDict):
+    status: Literal["ready"]
+
+
+class NotReady(TypedDict):
+    """`waiting_for` names what the service waits for, such as `kafka`."""
+
+    status: Literal["not ready"]
+    waiting_for: list[str]
+
+
+_READY: Final = {
+    200: json_answer("It can.", Ready, {"status": "ready"}),
+    503: json_answer(
+        "It waits.", NotReady, {"status": "not ready", "waiting_for": ["kafka", "postgresql"]}
+    ),
+}
+_METRICS: Final = Reply(
+    "The metrics of this process.",
+    (Body("registry_published_up_to 120345.0\n", media_type="text/plain"),),
+)
+
+
 def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get("/healthz", summary="The process lives", include_in_schema=True)
+    @documented(None, {200: json_answer("It does.", Alive, {"status": "alive"})})
     async def healthz() -> JsonResponse:
         return JsonResponse({"status": "alive"})
 
     @app.get("/readyz", summary="The service can do its work; else what it waits for")
+    @documented(None, _READY)
     async def readyz() -> JsonResponse:
         parts = await readiness()
         missing = sorted(name for name, there in parts.items() if not there)
@@ -146,50 +178,25 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
         return JsonResponse({"status": "ready"})
 
     @app.get("/metrics", summary="Prometheus metrics")
+    @documented(None, {200: _METRICS})
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_docs(app: FastAPI) -> None:
+    """The interface as a page and as OpenAPI, made at the first request for it.
+
+    Both run in a thread: making it takes a while, in which others must not wait.
+    """
+
+    @cache
+    def document() -> Mapping[str, Any]:
+        return document_of(app)
+
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(document()), headers=PAGE_HEADERS)
 
-
-_STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
-    "code{background:#8882;padding:.1em .3em}section{border-top:1px solid #8886;padding:.5rem 0}"
-    "table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"
-)
-
-
-def docs_page(openapi: Mapping[str, Any]) -> str:
-    """The interface as one page without scripts: an office without internet can read it."""
-    info = openapi["info"]
-    operations = "".join(
-        _operation(method, path, operation)
-        for path, methods in openapi["paths"].items()
-        for method, operation in methods.items()
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        f"<meta name=viewport content='width=device-width'><title>{html.escape(info['title'])}"
-        f"</title><style>{_STYLE}</style><h1>{html.escape(info['title'])} {info['version']}</h1>"
-        f"<p>{html.escape(info.get('summary', ''))}</p>"
-        "<p>Machine-readable: <a href=openapi.json>openapi.json</a> (OpenAPI 3.1).</p>"
-        f"{operations}</html>"
-    )
-
-
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
-    parameters = "".join(
-        f"<tr><td><code>{html.escape(p['name'])}</code><td>{p['in']}"
-        f"<td>{html.escape(p.get('description', ''))}</tr>"
-        for p in operation.get("parameters", [])
-    )
-    return (
-        f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
-        f"<p>{html.escape(operation.get('summary', ''))}</p>"
-        f"<p>{html.escape(operation.get('description', ''))}</p><table>{parameters}</table>"
-        "</section>"
-    )
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi() -> JsonResponse:
+        return JsonResponse(document())

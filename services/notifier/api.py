@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.notifier import metrics
+from services.notifier import answers, metrics
 from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
 from services.notifier.records import ELECTION_PATTERN
 from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
@@ -17,6 +17,7 @@ from services.notifier.voter_feed import VoterFeed
 from shared.access import Role, require
 from shared.as_of import UnreadableMomentError, read_moment
 from shared.counts import NOTHING, Counts
+from shared.documenting import KPU, documented, json_answer
 from shared.event_log import BeyondTheLogError
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import Region, district_of, regions, villages_in
@@ -49,6 +50,9 @@ AsOf = Annotated[
 ]
 
 
+_READING: Final = (ProblemType.INVALID, ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
+
+
 class EventStream(StreamingResponse):
     """Server-sent events that no proxy may keep back."""
 
@@ -64,11 +68,21 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
     router = APIRouter(prefix="/v1/elections")
 
     @router.get("", summary="The elections that have a feed")
+    @documented(
+        KPU,
+        {200: json_answer("All of them.", answers.Feeds, answers.FEEDS)},
+        ProblemType.UNAVAILABLE,
+    )
     async def elections(request: Request) -> JsonResponse:
         await require(request, Role.KPU)
         return JsonResponse({"elections": [_feed_members(e) for e in await feed.elections()]})
 
     @router.get("/{election}/changes", summary="The changes after a sequence")
+    @documented(
+        KPU,
+        {200: json_answer("The changes.", answers.VillageChanges, answers.CHANGES)},
+        *_READING,
+    )
     async def changes(
         request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response:
@@ -78,6 +92,11 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         return await _page(feed, election, after, limit)
 
     @router.get("/{election}/stream", summary="The changes as server-sent events")
+    @documented(
+        KPU,
+        {200: answers.streamed("The changes.", answers.VillageChange, answers.CHANGE)},
+        *_READING,
+    )
     async def stream(
         request: Request, election: str, after: After = None, last_event_id: LastEventId = None
     ) -> EventStream:
@@ -88,6 +107,11 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         return await _follow(feed, streams, election, after, last_event_id)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
+    @documented(
+        KPU,
+        {200: json_answer("The tallies.", answers.Snapshot, answers.SNAPSHOT)},
+        *_READING,
+    )
     async def snapshot(request: Request, election: str, as_of: AsOf = None) -> JsonResponse:
         """Go on with `stream?after=<sequence>`. `position` is the highest log position among
         the changes told up to that sequence."""
@@ -106,6 +130,11 @@ def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
     router = APIRouter(prefix="/v1/elections/{election}/voters")
 
     @router.get("/changes", summary="The changes of voters after a sequence")
+    @documented(
+        KPU,
+        {200: json_answer("The changes.", answers.VoterChanges, answers.VOTER_CHANGES)},
+        *_READING,
+    )
     async def changes(
         request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response:
@@ -116,6 +145,11 @@ def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
         return await _page(feed, election, after, limit)
 
     @router.get("/stream", summary="The changes of voters as server-sent events")
+    @documented(
+        KPU,
+        {200: answers.streamed("The changes.", answers.VoterChange, answers.VOTER_CHANGE)},
+        *_READING,
+    )
     async def stream(
         request: Request, election: str, after: After = None, last_event_id: LastEventId = None
     ) -> EventStream:
@@ -168,7 +202,7 @@ async def _taken(feed: Feed, election: str, as_of: str | None) -> Snapshot | Non
         raise _invalid("as_of", f"as_of {error}") from None
 
 
-def _feed_members(known: ElectionFeed) -> dict[str, Any]:
+def _feed_members(known: ElectionFeed) -> answers.Feed:
     return {
         "id": known.election,
         "area": known.area,

@@ -2,9 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import orjson
@@ -12,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
+from services.notifier import answers
 from services.notifier.addresses import ForbiddenAddressError, UnusableUrlError, read_url
 from services.notifier.courier import event_body, kept_answer, post_signed
 from services.notifier.deliveries import Attempt, Deliveries
@@ -33,6 +33,7 @@ from services.notifier.subscriptions import (
     Why,
 )
 from shared.access import Principal, Role, require
+from shared.documenting import KPU, Asked, Body, Reply, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
@@ -56,7 +57,9 @@ NOTICES: Final = {
 }
 
 Number = Annotated[int, Query(ge=0, description="The last number that the client has.")]
-Limit = Annotated[int, Query(ge=1, le=MOST_DELIVERIES)]
+Limit = Annotated[
+    int, Query(ge=1, le=MOST_DELIVERIES, description="The most attempts in one answer.")
+]
 
 
 B = TypeVar("B", bound=BaseModel)
@@ -73,17 +76,17 @@ class _Secret(_Body):
     signing: Scheme | None = None
 
 
-class _NewSubscription(_Secret):
+class NewSubscription(_Secret):
     url: StrictStr
     elections: Annotated[list[StrictStr], Field(min_length=1, max_length=MOST_ELECTIONS)]
     after: dict[str, Annotated[StrictInt, Field(ge=0)]] = Field(default_factory=dict)
 
 
-class _Rotation(_Secret):
+class Rotation(_Secret):
     overlap_hours: Annotated[StrictInt, Field(ge=0, le=MOST_OVERLAP_HOURS)] = OVERLAP_HOURS
 
 
-class _Resend(_Body):
+class Resend(_Body):
     election: StrictStr
     after: Annotated[StrictInt, Field(ge=0)]
 
@@ -105,7 +108,7 @@ class _Webhooks:
         self._feed = feed
         self._receivers = receivers
 
-    async def subscribe(self, principal: Principal, asked: _NewSubscription) -> JsonResponse:
+    async def subscribe(self, principal: Principal, asked: NewSubscription) -> JsonResponse:
         key = _key(asked, None)
         cursors = await self._cursors(asked)
         await self._require_reachable(asked.url)
@@ -120,12 +123,12 @@ class _Webhooks:
         self.changed()
         shown = await self.shown(made, principal)
         return JsonResponse(
-            shown | _secret_shown(key),
+            {**shown, **_secret_shown(key)},
             status_code=201,
             headers={"Location": f"/v1/subscriptions/{made}", "Cache-Control": "no-store"},
         )
 
-    async def _cursors(self, asked: _NewSubscription) -> dict[str, int]:
+    async def _cursors(self, asked: NewSubscription) -> dict[str, int]:
         ends = {known.election: known.sequence for known in await self._feed.elections()}
         for index, election in enumerate(asked.elections):
             if election not in ends:
@@ -151,7 +154,7 @@ class _Webhooks:
                 "url", "url names a host that cannot be found; see that its name is right."
             ) from None
 
-    async def shown(self, identity: str, principal: Principal) -> dict[str, Any]:
+    async def shown(self, identity: str, principal: Principal) -> answers.OneSubscription:
         """The subscription as its owner sees it. Raises ProblemError where it is not theirs."""
         found = await self.subscriptions.find(identity, _owner(principal))
         if found is None:
@@ -162,9 +165,9 @@ class _Webhooks:
                 )
             )
         failing = await self.subscriptions.failing(identity)
-        return _members(found) | {"failing": [_failing_members(each) for each in failing]}
+        return {**_members(found), "failing": [_failing_members(each) for each in failing]}
 
-    async def resend(self, identity: str, principal: Principal, asked: _Resend) -> JsonResponse:
+    async def resend(self, identity: str, principal: Principal, asked: Resend) -> JsonResponse:
         known = await self._feed.election(asked.election)
         shown = await self.shown(identity, principal)
         if known is None or asked.election not in [e["election"] for e in shown["elections"]]:
@@ -174,14 +177,14 @@ class _Webhooks:
         self.changed()
         return JsonResponse(await self.shown(identity, principal))
 
-    async def rotate(self, identity: str, principal: Principal, asked: _Rotation) -> JsonResponse:
+    async def rotate(self, identity: str, principal: Principal, asked: Rotation) -> JsonResponse:
         shown = await self.shown(identity, principal)
         key = _key(asked, Scheme(shown["signing"]))
         until = _now() + timedelta(hours=asked.overlap_hours)
         await self.subscriptions.rotate(identity, key, until)
         self.changed()
         shown = await self.shown(identity, principal)
-        return JsonResponse(shown | _secret_shown(key), headers={"Cache-Control": "no-store"})
+        return JsonResponse({**shown, **_secret_shown(key)}, headers={"Cache-Control": "no-store"})
 
     async def test(self, identity: str, principal: Principal) -> JsonResponse:
         shown = await self.shown(identity, principal)
@@ -205,6 +208,18 @@ class _Webhooks:
         return JsonResponse({"delivered": outcome.delivered, **_outcome_members(attempt)})
 
 
+# Webhooks may not be set up: every route then answers that, and nothing else.
+_OWN: Final = (ProblemType.INVALID, ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
+_NOW: Final = {
+    200: json_answer("The subscription now.", answers.OneSubscription, answers.SUBSCRIPTION)
+}
+_SUBSCRIBE: Final = {
+    "url": "https://receiver.example/cacah",
+    "elections": ["pilkada-2024"],
+    "after": {"pilkada-2024": 4820},
+}
+
+
 def subscription_routes(
     subscriptions: Subscriptions,
     deliveries: Deliveries,
@@ -223,25 +238,49 @@ def subscription_routes(
 
 def _add_subscribing(router: APIRouter, webhooks: _Webhooks) -> None:
     @router.post("", status_code=201, summary="Subscribe a webhook")
+    @documented(
+        KPU,
+        {
+            201: json_answer(
+                "Subscribed.",
+                answers.SecretSubscription,
+                answers.SUBSCRIBED,
+                Location="The address of the subscription.",
+                Cache_Control="`no-store`",
+            )
+        },
+        ProblemType.INVALID,
+        ProblemType.TOO_LARGE,
+        ProblemType.RATE_LIMITED,
+        ProblemType.UNAVAILABLE,
+        asked=Asked((Body(_SUBSCRIBE, NewSubscription),)),
+    )
     async def subscribe(request: Request) -> JsonResponse:
         """`url` and `elections`; `after` (`{election: sequence}`) to begin elsewhere than with
         the first change; `secret` (`whsec_…`, `whsk_…`) or `signing` (`v1`, `v1a`) to have one
         made. The secret is in this answer and in no other."""
         principal = await require(request, Role.KPU)
-        return await webhooks.subscribe(principal, await _read(request, _NewSubscription))
+        return await webhooks.subscribe(principal, await _read(request, NewSubscription))
 
     @router.get("", summary="Your subscriptions")
+    @documented(
+        KPU,
+        {200: json_answer("All that are yours.", answers.Subscriptions, answers.SUBSCRIPTIONS)},
+        ProblemType.UNAVAILABLE,
+    )
     async def subscriptions(request: Request) -> JsonResponse:
         principal = await require(request, Role.KPU)
         found = await webhooks.subscriptions.all(_owner(principal))
         return JsonResponse({"subscriptions": [_members(each) for each in found]})
 
     @router.get("/{subscription}", summary="One subscription: its state, how far it is, what fails")
+    @documented(KPU, _NOW, *_OWN)
     async def subscription(request: Request, subscription: UUID) -> JsonResponse:
         principal = await require(request, Role.KPU)
         return JsonResponse(await webhooks.shown(str(subscription), principal))
 
     @router.delete("/{subscription}", status_code=204, summary="Delete a subscription")
+    @documented(KPU, {204: Reply("It is deleted.")}, *_OWN)
     async def delete(request: Request, subscription: UUID) -> Response:
         principal = await require(request, Role.KPU)
         await webhooks.shown(str(subscription), principal)
@@ -252,6 +291,7 @@ def _add_subscribing(router: APIRouter, webhooks: _Webhooks) -> None:
 
 def _add_changing(router: APIRouter, webhooks: _Webhooks) -> None:
     @router.post("/{subscription}/pause", summary="Deliver nothing until it is resumed")
+    @documented(KPU, _NOW, *_OWN)
     async def pause(request: Request, subscription: UUID) -> JsonResponse:
         principal = await require(request, Role.KPU)
         await webhooks.shown(str(subscription), principal)
@@ -260,6 +300,7 @@ def _add_changing(router: APIRouter, webhooks: _Webhooks) -> None:
         return JsonResponse(await webhooks.shown(str(subscription), principal))
 
     @router.post("/{subscription}/resume", summary="Deliver again, from where it stopped")
+    @documented(KPU, _NOW, *_OWN)
     async def resume(request: Request, subscription: UUID) -> JsonResponse:
         """Also after it was disabled. What failed is tried at once, for three days again."""
         principal = await require(request, Role.KPU)
@@ -269,28 +310,56 @@ def _add_changing(router: APIRouter, webhooks: _Webhooks) -> None:
         return JsonResponse(await webhooks.shown(str(subscription), principal))
 
     @router.post("/{subscription}/secret", summary="Rotate the secret")
+    @documented(
+        KPU,
+        {
+            200: json_answer(
+                "Signed with both from now on.",
+                answers.SecretSubscription,
+                answers.SUBSCRIBED,
+                Cache_Control="`no-store`",
+            )
+        },
+        *_OWN,
+        ProblemType.TOO_LARGE,
+        asked=Asked((Body({"overlap_hours": 24}, Rotation),)),
+    )
     async def rotate(request: Request, subscription: UUID) -> JsonResponse:
         """For `overlap_hours` (24; 0 ends the old one at once) each delivery is signed with both.
         `secret` and `signing` as when subscribing; an empty object makes another of the kind."""
         principal = await require(request, Role.KPU)
-        asked = await _read(request, _Rotation)
+        asked = await _read(request, Rotation)
         return await webhooks.rotate(str(subscription), principal, asked)
 
 
 def _add_sending(router: APIRouter, webhooks: _Webhooks) -> None:
     @router.post("/{subscription}/test", summary="Send a test event and say what came of it")
+    @documented(
+        KPU,
+        {200: json_answer("What came of it.", answers.Tested, answers.TESTED)},
+        *_OWN,
+        (ProblemType.UNAVAILABLE, 409),
+    )
     async def test(request: Request, subscription: UUID) -> JsonResponse:
         principal = await require(request, Role.KPU)
         return await webhooks.test(str(subscription), principal)
 
     @router.post("/{subscription}/resend", summary="Send everything after a sequence again")
+    @documented(
+        KPU,
+        _NOW,
+        *_OWN,
+        ProblemType.TOO_LARGE,
+        asked=Asked((Body({"election": "pilkada-2024", "after": 4000}, Resend),)),
+    )
     async def resend(request: Request, subscription: UUID) -> JsonResponse:
         """`election` and `after`. In order, and what is new follows."""
         principal = await require(request, Role.KPU)
-        asked = await _read(request, _Resend)
+        asked = await _read(request, Resend)
         return await webhooks.resend(str(subscription), principal, asked)
 
     @router.post("/{subscription}/resend-failed", summary="Try at once what failed")
+    @documented(KPU, _NOW, *_OWN)
     async def resend_failed(request: Request, subscription: UUID) -> JsonResponse:
         principal = await require(request, Role.KPU)
         await webhooks.shown(str(subscription), principal)
@@ -299,6 +368,11 @@ def _add_sending(router: APIRouter, webhooks: _Webhooks) -> None:
         return JsonResponse(await webhooks.shown(str(subscription), principal))
 
     @router.get("/{subscription}/deliveries", summary="Every attempt, in order")
+    @documented(
+        KPU,
+        {200: json_answer("A page of attempts.", answers.Deliveries, answers.DELIVERIES)},
+        *_OWN,
+    )
     async def deliveries(
         request: Request, subscription: UUID, after: Number = 0, limit: Limit = DEFAULT_LIMIT
     ) -> JsonResponse:
@@ -390,7 +464,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _members(found: Subscription) -> dict[str, Any]:
+def _members(found: Subscription) -> answers.Subscription:
     return {
         "id": found.subscription_id,
         "url": found.url,
@@ -418,7 +492,7 @@ def _if_ahead(moment: datetime | None) -> datetime | None:
     return moment if moment is not None and moment > _now() else None
 
 
-def _failing_members(each: FailingVillage) -> Mapping[str, Any]:
+def _failing_members(each: FailingVillage) -> answers.FailingVillage:
     return {
         "election": each.election,
         "village": each.village,
@@ -443,7 +517,7 @@ def _test_attempt(now: datetime, outcome: Outcome) -> Attempt:
     )
 
 
-def _outcome_members(attempt: Attempt) -> dict[str, Any]:
+def _outcome_members(attempt: Attempt) -> answers.Outcome:
     return {
         "time": attempt.time,
         "status": attempt.status,

@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import announced, metrics, queries, tables
+from services.projections.change_record import ChangeRecord
 from services.projections.domain.electorate import votes_in
 from services.projections.domain.tally import Step, TallyChange
 from services.projections.queries import Serving
@@ -68,7 +69,7 @@ REQUEST_TIMEOUT_MS: Final = 8_000
 
 def announcement(change: TallyChange, election: Election) -> Announcement:
     """A change of a tally as the topic carries it; its stage is that of the day it was recorded."""
-    value = {
+    value: ChangeRecord = {
         "election": election.id,
         "village": change.key.village,
         "district": district_of(change.key.village),

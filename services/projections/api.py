@@ -1,26 +1,32 @@
 """What projections answer: elections and tallies, as JSON and as CSV (contract section 5)."""
 
 import asyncio
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from services.projections import answers
+from services.projections.csv_rows import (
+    CSV_MEDIA_TYPE,
+    ELECTION_COLUMNS,
+    POSITION_HEADER,
+    csv_text,
+    stages_text,
+)
 from services.projections.domain.tally import coverage, is_untouched, summed, tps_min
 from services.projections.electing import election_members
 from services.projections.queries import Reading
 from services.projections.reader import Reader, invalid, not_found
 from shared.access import Role, require
 from shared.counts import Counts
+from shared.documenting import KPU, documented
 from shared.elections import Election
+from shared.problems import ProblemType
 from shared.regions import district_of, lies_in, regions
 from shared.web import JsonResponse
 
 MAX_POSITION: Final = 2**62
-POSITION_HEADER: Final = "X-Cacah-Position"
-CSV_MEDIA_TYPE: Final = "text/csv"
 DISTRICT_DOTS: Final = 2
 
 Row = dict[str, Any]
@@ -64,6 +70,14 @@ _COUNTS_TEXT: Final = (
 )
 
 
+_READING: Final = (
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    ProblemType.NOT_YET,
+    ProblemType.UNAVAILABLE,
+)
+
+
 @router.get(
     "",
     summary="All elections",
@@ -73,10 +87,13 @@ _COUNTS_TEXT: Final = (
     + _AS_CSV.partition(", the position")[0]
     + ".",
 )
+@documented(KPU, {200: answers.ELECTIONS}, ProblemType.INVALID, ProblemType.UNAVAILABLE)
 async def list_elections(request: Request) -> Response:
     rows = [election_members(known) for known in await reader_of(request).elections()]
     if _wants_csv(request):
-        return _csv([row | {"stages": _stages_text(row["stages"])} for row in rows], _ELECTION_ROW)
+        return _csv(
+            [row | {"stages": stages_text(row["stages"])} for row in rows], ELECTION_COLUMNS
+        )
     return JsonResponse({"elections": rows})
 
 
@@ -85,10 +102,17 @@ async def list_elections(request: Request) -> Response:
     summary="One election",
     description="The members of the election in the list of all." + _AS_CSV.partition(", the")[0],
 )
+@documented(
+    KPU,
+    {200: answers.ELECTION},
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    ProblemType.UNAVAILABLE,
+)
 async def one_election(request: Request, election_id: ElectionId) -> Response:
     row = election_members(await reader_of(request).known(election_id))
     if _wants_csv(request):
-        return _csv([row | {"stages": _stages_text(row["stages"])}], _ELECTION_ROW)
+        return _csv([row | {"stages": stages_text(row["stages"])}], ELECTION_COLUMNS)
     return JsonResponse(row)
 
 
@@ -98,6 +122,7 @@ async def one_election(request: Request, election_id: ElectionId) -> Response:
     description='`{"position": P, "villages": [{"village": code, "name", "district": code, …}]}`,'
     f" sorted by code, as of the log position P. {_COUNTS_TEXT}{_AS_CSV}",
 )
+@documented(KPU, {200: answers.VILLAGES}, *_READING)
 async def list_villages(
     request: Request,
     election_id: ElectionId,
@@ -123,6 +148,7 @@ async def list_villages(
     description='`{"position": P, "village": code, "name", "district": code, …}`: the members of'
     f" the village's row, and P beside them. {_COUNTS_TEXT}{_AS_CSV}",
 )
+@documented(KPU, {200: answers.VILLAGE}, *_READING)
 async def one_village(
     request: Request,
     election_id: ElectionId,
@@ -145,6 +171,7 @@ async def one_village(
     description='`{"position": P, "districts": [{"district": code, "name", …}]}`, sorted by code.'
     f" {_COUNTS_TEXT}{_AS_CSV}",
 )
+@documented(KPU, {200: answers.DISTRICTS}, *_READING)
 async def list_districts(
     request: Request,
     election_id: ElectionId,
@@ -163,6 +190,7 @@ async def list_districts(
     summary="The tally of the whole area: the sum of its villages",
     description=f'`{{"position": P, …}}`: the counts with P beside them. {_COUNTS_TEXT}{_AS_CSV}',
 )
+@documented(KPU, {200: answers.TOTAL}, *_READING)
 async def total(
     request: Request,
     election_id: ElectionId,
@@ -197,15 +225,6 @@ def _check_district(district: str, election: Election) -> None:
         raise invalid(
             "district", "district must be the code of a kecamatan of the election's area."
         )
-
-
-_ELECTION_ROW: Final = (
-    *("id", "polling_day", "area", "minimum_age", "first_time_since", "stages", "state"),
-)
-
-
-def _stages_text(stages: Iterable[Mapping[str, Any]]) -> str:
-    return "; ".join(f"{stage['name']} {stage['from']}" for stage in stages)
 
 
 def _measured(villages: Iterable[Counts]) -> Row:
@@ -276,15 +295,5 @@ def _quality(parameters: str) -> float:
 
 
 def _csv(rows: Iterable[Row], columns: Iterable[str], position: int | None = None) -> Response:
-    written = io.StringIO(newline="")
-    writer = csv.DictWriter(written, list(columns))
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
     headers = {} if position is None else {POSITION_HEADER: str(position)}
-    return Response(written.getvalue(), media_type=CSV_MEDIA_TYPE, headers=headers)
-
-
-def _cell(value: Any) -> Any:
-    """Booleans as JSON writes them; none is an empty cell."""
-    return str(value).lower() if isinstance(value, bool) else value
+    return Response(csv_text(rows, columns), media_type=CSV_MEDIA_TYPE, headers=headers)

@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.projections import fold_tables, queries
+from services.projections import answers, fold_tables, queries
 from services.projections.domain.definitions import Fault, read_definition, written_definition
 from services.projections.queries import Known
 from services.projections.refolding import Refolder
 from shared.access import require
+from shared.documenting import OPERATORS, Asked, Body, documented, json_answer
 from shared.elections import Election
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.regions import exists
@@ -69,6 +70,8 @@ def election_members(known: Known) -> dict[str, Any]:
 
 router = APIRouter(prefix="/v1/elections")
 
+_FOLDING: Final = answers.AN_ELECTION | {"state": "folding"}
+
 
 @router.put(
     "/{id}",
@@ -78,9 +81,24 @@ router = APIRouter(prefix="/v1/elections")
     " election, the others go on. Answered with 200 (201 for a new one) once the new counts serve;"
     " after 30 s with 202, and GET says by `state` when they do.",
 )
-async def put_election(request: Request) -> Response:
+@documented(
+    OPERATORS,
+    {
+        200: json_answer("The new counts serve.", answers.Election, answers.AN_ELECTION),
+        201: json_answer("A new election, which serves.", answers.Election, answers.AN_ELECTION),
+        202: json_answer("It is still being counted.", answers.Election, _FOLDING),
+    },
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    ProblemType.UNAVAILABLE,
+    asked=Asked((Body(answers.DEFINITION, answers.Definition),)),
+)
+async def put_election(
+    request: Request,
+    election_id: Annotated[str, Path(alias="id", description="The id of an election, old or new.")],
+) -> Response:
     await require(request)
-    definition = read_definition(request.path_params["id"], await _body(request), exists)
+    definition = read_definition(election_id, await _body(request), exists)
     if isinstance(definition, Fault):
         raise ProblemError(Problem(ProblemType.INVALID, definition.detail, definition.field))
     electing: Electing = request.app.state.electing

@@ -1,13 +1,16 @@
 """`GET /v1/elections/{id}/villages/{code}/history`: which events made a number what it is."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
+from services.projections import answers
 from services.projections.api import reader_of, reader_only, require_village
 from services.projections.explanations import Cause, Defined
 from services.projections.reader import invalid
 from shared.counts import Counts
+from shared.documenting import KPU, documented, json_answer
+from shared.problems import ProblemType
 from shared.regions import district_of, regions
 from shared.web import JsonResponse
 
@@ -29,6 +32,14 @@ router = APIRouter(prefix="/v1/elections", dependencies=[Depends(reader_only)])
     " position to give as `from` for the events after these. All figures are by the definition"
     " that serves now; `definition` says which fold of the election it is and, unless it served"
     " from the start, the time and position at which it came to serve.",
+)
+@documented(
+    KPU,
+    {200: json_answer("The difference, event by event.", answers.History, answers.HISTORY)},
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    ProblemType.NOT_YET,
+    ProblemType.UNAVAILABLE,
 )
 async def history(
     request: Request,
@@ -69,11 +80,11 @@ async def history(
     )
 
 
-def _definition(defined: Defined) -> dict[str, Any]:
+def _definition(defined: Defined) -> answers.ServingSince:
     return {"fold": defined.fold, "time": defined.moment, "position": defined.position}
 
 
-def _event(cause: Cause) -> dict[str, Any]:
+def _event(cause: Cause) -> answers.Event:
     return {
         "position": cause.position,
         "recorded_at": cause.recorded_at,

@@ -8,11 +8,13 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from services.projections import answers
 from services.projections.parked_rows import ParkedRow
 from services.projections.parking import MOVED_SHOWN, FoldingUnderWayError, Parking
 from services.projections.reader import not_yet
 from shared.access import require
 from shared.bodies import read_as
+from shared.documenting import OPERATORS, Asked, Body, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
@@ -56,10 +58,18 @@ class Dropping(BaseModel):
         " log. Go on with `after` the last `parked_id`."
     ),
 )
+@documented(
+    OPERATORS,
+    {200: json_answer("A page of what waits.", answers.ParkedPage, answers.PARKED_PAGE)},
+    ProblemType.INVALID,
+    ProblemType.UNAVAILABLE,
+)
 async def get_parked(
     request: Request,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    after: Annotated[int, Query(ge=0, le=2**62, description="The last `parked_id` read.")] = 0,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_PAGE, description="The most of them in one answer.")
+    ] = DEFAULT_PAGE,
 ) -> JsonResponse:
     await require(request)
     return JsonResponse(
@@ -71,6 +81,13 @@ async def get_parked(
     "/v1/parked/{id}",
     summary="One record that is parked, or was dropped",
     description="For operators. `record` is what came, at most its first 64 KiB.",
+)
+@documented(
+    OPERATORS,
+    {200: json_answer("The record.", answers.Parked, answers.PARKED)},
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    ProblemType.UNAVAILABLE,
 )
 async def get_one_parked(request: Request, number: Number) -> JsonResponse:
     await require(request)
@@ -87,6 +104,12 @@ async def get_one_parked(request: Request, number: Number) -> JsonResponse:
         "For operators; no body. Answers how many were tried and how many applied, and the first"
         f" {MOVED_SHOWN} of these. While an election is folded anew or the log is replayed: 503."
     ),
+)
+@documented(
+    OPERATORS,
+    {200: json_answer("What trying led to.", answers.Retried, answers.RETRIED)},
+    ProblemType.NOT_YET,
+    ProblemType.UNAVAILABLE,
 )
 async def retry_parked(request: Request) -> JsonResponse:
     await require(request)
@@ -115,6 +138,15 @@ async def retry_parked(request: Request) -> JsonResponse:
         " applied without it by the next retry."
     ),
 )
+@documented(
+    OPERATORS,
+    {200: json_answer("It is given up.", answers.Parked, answers.DROPPED)},
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    ProblemType.UNAVAILABLE,
+    asked=Asked((Body({"reason": "Written to the topic by a test."}, Dropping),)),
+)
 async def drop_parked(request: Request, number: Number) -> JsonResponse:
     principal = await require(request)
     dropping = await read_as(request, Dropping)
@@ -140,7 +172,7 @@ def _not_found(number: int) -> ProblemError:
     )
 
 
-def _line(row: ParkedRow) -> dict[str, Any]:
+def _line(row: ParkedRow) -> answers.ParkedLine:
     return {
         "parked_id": row.parked_id,
         "parked_at": row.parked_at,
@@ -153,9 +185,10 @@ def _line(row: ParkedRow) -> dict[str, Any]:
     }
 
 
-def _whole(row: ParkedRow) -> dict[str, Any]:
+def _whole(row: ParkedRow) -> answers.Parked:
     dropped = row.dropped
-    return _line(row) | {
+    return {
+        **_line(row),
         "outcome": "dropped" if dropped else "parked",
         "record": _shown(row),
         "dropped": {"at": dropped.at, "by": dropped.by, "reason": dropped.reason}

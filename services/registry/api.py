@@ -6,16 +6,27 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.registry import log, republishing
+from services.registry import answers, log, republishing
 from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
 from services.registry.domain.deciding import Answer, Outcome
-from services.registry.domain.submissions import Arrival, arrive
+from services.registry.domain.submissions import MAX_EVENT_BYTES, Arrival, arrive
+from services.registry.event_shapes import SentEvent
 from services.registry.republishing import Republication
 from services.registry.vault import Vault
 from shared.access import Principal, Role, require
 from shared.bodies import MAX_BODY_BYTES, invalid, parse, read_body
+from shared.documenting import (
+    OPERATORS,
+    STATIONS,
+    Asked,
+    Body,
+    Reply,
+    documented,
+    json_answer,
+)
 from shared.event_log import last_position, read_log
 from shared.events.records import served
 from shared.problems import Problem, ProblemError, ProblemType
@@ -30,8 +41,45 @@ MAX_LOG_PAGE: Final = 10_000
 DEFAULT_LOG_PAGE: Final = 1_000
 MISSING_SHOWN: Final = 1_000
 
+Batch = Annotated[list[SentEvent], Field(min_length=1, max_length=MAX_BATCH)]
+
 # A large batch is read in pieces, so that small requests are not held up behind it.
 PIECE: Final = 200
+
+_SENT: Final = Asked(
+    (
+        Body(answers.REGISTRATION, SentEvent, SINGLE),
+        Body([answers.REGISTRATION, answers.RECORDING], Batch, BATCH),
+    ),
+    f"At most {MAX_BODY_BYTES} bytes, unpacked, and {MAX_EVENT_BYTES} for one event;"
+    " `Content-Encoding: gzip` is welcome.",
+)
+_ONE_OR_ALL: Final = {"one": answers.DUPLICATE, "batch": answers.RESULTS}
+_SENDING: Final = {
+    200: Reply(
+        "A duplicate: the same `source` and `id` with the same content came before. Or a batch:"
+        " one result for each event.",
+        (Body(_ONE_OR_ALL, answers.Result | answers.Results, named=True),),
+    ),
+    201: json_answer("Accepted, at `position` of the log.", answers.Result, answers.ACCEPTED),
+    202: json_answer("Parked: it waits for another event.", answers.Result, answers.PARKED_RESULT),
+}
+# Of one event alone; in a batch the later ones stand in the results.
+_REFUSED: Final = (
+    ProblemType.RATE_LIMITED,
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    (ProblemType.INVALID, 415),
+    ProblemType.ID_REUSED,
+    ProblemType.IN_THE_FUTURE,
+    ProblemType.UNKNOWN_VILLAGE,
+    ProblemType.UNKNOWN_EVENT,
+    ProblemType.NOT_RETRACTABLE,
+    ProblemType.ALREADY_REGISTERED,
+    ProblemType.DECEASED,
+    ProblemType.TOO_YOUNG,
+    ProblemType.UNAVAILABLE,
+)
 
 STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 202}
 
@@ -45,6 +93,7 @@ STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 
         " 202 parked, or a problem; a batch always 200 with one result for each event."
     ),
 )
+@documented(STATIONS, _SENDING, *_REFUSED, asked=_SENT)
 async def send_events(request: Request) -> Response:
     principal = await require(request, Role.STATION)
     media_type = _media_type(request)
@@ -169,8 +218,8 @@ def _unreadable(event: Any, problem: Problem) -> Answer:
     return Answer(source, identity, Outcome.REJECTED, problem=problem)
 
 
-def _result(answer: Answer) -> dict[str, Any]:
-    result: dict[str, Any] = {
+def _result(answer: Answer) -> answers.Result:
+    result: answers.Result = {
         "source": answer.source,
         "id": answer.id,
         "outcome": answer.outcome.value,
@@ -198,10 +247,17 @@ def _single(answer: Answer) -> Response:
     summary="Read the event log",
     description="The entries after a position, in order; `last` is the log's last position.",
 )
+@documented(
+    OPERATORS,
+    {200: json_answer("A page of the log.", answers.LogPage, answers.LOG_PAGE)},
+    ProblemType.INVALID,
+)
 async def get_log(
     request: Request,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_LOG_PAGE)] = DEFAULT_LOG_PAGE,
+    after: Annotated[int, Query(ge=0, le=2**62, description="The last position read.")] = 0,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_LOG_PAGE, description="The most entries in one answer.")
+    ] = DEFAULT_LOG_PAGE,
 ) -> JsonResponse:
     await require(request)
     engine: AsyncEngine = request.app.state.engine
@@ -219,6 +275,10 @@ async def get_log(
         f" lists up to {MISSING_SHOWN} numbers below the highest that have not arrived."
     ),
 )
+@documented(
+    OPERATORS,
+    {200: json_answer("All stations.", answers.Stations, answers.STATIONS)},
+)
 async def get_stations(request: Request) -> JsonResponse:
     await require(request)
     engine: AsyncEngine = request.app.state.engine
@@ -227,7 +287,7 @@ async def get_stations(request: Request) -> JsonResponse:
     return JsonResponse({"stations": [_station(station) for station in stations]})
 
 
-def _station(station: log.Station) -> dict[str, Any]:
+def _station(station: log.Station) -> answers.Station:
     gapless = station.received[0][1] if station.received and station.received[0][0] == 1 else 0
     missing, count = _missing(station.received)
     return {
@@ -261,6 +321,13 @@ def _missing(received: Sequence[tuple[int, int]]) -> tuple[list[int], int]:
         " end goes to `population.events` again; consumers drop by position what they have."
     ),
 )
+@documented(
+    OPERATORS,
+    {202: json_answer("It has begun.", answers.Republished, answers.REPUBLISHED)},
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    asked=Asked((Body({"from": 120_000}, answers.Republish),)),
+)
 async def post_republish(request: Request) -> JsonResponse:
     await require(request)
     from_position = _position(parse(await read_body(request)))
@@ -274,8 +341,14 @@ async def post_republish(request: Request) -> JsonResponse:
 
 
 @router.get("/v1/republish/{number}", summary="How far the log is published again")
+@documented(
+    OPERATORS,
+    {200: json_answer("How far it is.", answers.Republished, answers.REPUBLISHED)},
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+)
 async def get_republish(
-    request: Request, number: Annotated[int, Path(ge=1, le=2**62)]
+    request: Request, number: Annotated[int, Path(ge=1, le=2**62, description="Its `id`.")]
 ) -> JsonResponse:
     await require(request)
     engine: AsyncEngine = request.app.state.engine
@@ -295,7 +368,7 @@ def _position(body: Any) -> int:
     return position
 
 
-def _republication(asked: Republication) -> dict[str, Any]:
+def _republication(asked: Republication) -> answers.Republished:
     return {
         "id": asked.id,
         "from": asked.from_position,

@@ -6,10 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.registry import answers
 from services.registry.domain.submissions import Reason
 from services.registry.lookups import LookUps
 from shared.access import Principal, Role, require
 from shared.bodies import read_as
+from shared.documenting import KPU, Asked, Body, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
@@ -18,7 +20,7 @@ router = APIRouter()
 MOST_RESIDENTS: Final = 1_000
 
 
-class Asked(BaseModel):
+class LookUp(BaseModel):
     """Whom to look up, and what for."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,9 +39,23 @@ class Asked(BaseModel):
         " answered. Who cannot be named is in `unknown`."
     ),
 )
+@documented(
+    KPU,
+    {
+        200: json_answer(
+            "Who they are. No cache may keep it.",
+            answers.Voters,
+            answers.VOTERS,
+            Cache_Control="`no-store`",
+        )
+    },
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    asked=Asked((Body(answers.LOOK_UP, LookUp),)),
+)
 async def look_voters_up(request: Request) -> JsonResponse:
     principal = await _allowed(request)
-    asked = await read_as(request, Asked)
+    asked = await read_as(request, LookUp)
     residents = list(dict.fromkeys(asked.resident_ids))
     lookups: LookUps = request.app.state.lookups
     found = await lookups.look_up(principal, asked.purpose, residents)

@@ -1,14 +1,16 @@
 """The registry's door for operators who look after what is parked."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
+from services.registry import answers
 from services.registry.domain.submissions import Reason
 from services.registry.parking import MOVED_SHOWN, Parking, Shown
 from shared.access import require
 from shared.bodies import read_as
+from shared.documenting import OPERATORS, Asked, Body, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
@@ -36,10 +38,17 @@ class Dropping(BaseModel):
         " erased; go on with `after` the last `arrival`."
     ),
 )
+@documented(
+    OPERATORS,
+    {200: json_answer("A page of what waits.", answers.ParkedPage, answers.PARKED_PAGE)},
+    ProblemType.INVALID,
+)
 async def get_parked(
     request: Request,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    after: Annotated[int, Query(ge=0, le=2**62, description="The last `arrival` read.")] = 0,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_PAGE, description="The most of them in one answer.")
+    ] = DEFAULT_PAGE,
 ) -> JsonResponse:
     await require(request)
     waiting = await _parking(request).waiting(after, limit)
@@ -50,6 +59,12 @@ async def get_parked(
     "/v1/parked/{arrival}",
     summary="One submission that is parked, or was, and what became of it",
     description="For operators. `data` is what was sent less NIK and name.",
+)
+@documented(
+    OPERATORS,
+    {200: json_answer("The submission.", answers.Parked, answers.PARKED)},
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
 )
 async def get_one_parked(request: Request, arrival: Arrival) -> JsonResponse:
     await require(request)
@@ -66,6 +81,10 @@ async def get_one_parked(request: Request, arrival: Arrival) -> JsonResponse:
         "For operators; no body. Answers how many were tried, accepted and rejected, and the"
         f" first {MOVED_SHOWN} that moved."
     ),
+)
+@documented(
+    OPERATORS,
+    {200: json_answer("What trying led to.", answers.Retried, answers.RETRIED)},
 )
 async def retry_parked(request: Request) -> JsonResponse:
     await require(request)
@@ -87,6 +106,14 @@ async def retry_parked(request: Request) -> JsonResponse:
         'For operators; body `{"reason": "…"}`, 1 to 500 characters without a NIK. Who dropped it,'
         " when and why is kept with it, and shown here."
     ),
+)
+@documented(
+    OPERATORS,
+    {200: json_answer("It is given up.", answers.Parked, answers.DROPPED)},
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    ProblemType.NOT_FOUND,
+    asked=Asked((Body({"reason": "Sent for a resident of another regency."}, Dropping),)),
 )
 async def drop_parked(request: Request, arrival: Arrival) -> JsonResponse:
     principal = await require(request)
@@ -114,7 +141,7 @@ def _not_found(arrival: int) -> ProblemError:
     )
 
 
-def _line(shown: Shown) -> dict[str, Any]:
+def _line(shown: Shown) -> answers.ParkedLine:
     row = shown.row
     return {
         "arrival": row.arrival,
@@ -127,10 +154,11 @@ def _line(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _whole(shown: Shown) -> dict[str, Any]:
+def _whole(shown: Shown) -> answers.Parked:
     row = shown.row
     dropped = row.dropped
-    return _line(shown) | {
+    return {
+        **_line(shown),
         "sender": row.sender,
         "time": shown.event.get("time"),
         "data": shown.data if shown.event else None,

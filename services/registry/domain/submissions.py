@@ -34,7 +34,7 @@ MAX_EVENT_BYTES: Final = 65_536
 MAX_ID_LENGTH: Final = 200
 MAX_STATION_SEQ: Final = 2**53 - 1
 
-_SOURCE: Final = re.compile(r"urn:dukcapil:station:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SOURCE_FORM: Final = re.compile(r"urn:dukcapil:station:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VILLAGE: Final = re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME: Final = re.compile(
@@ -93,10 +93,43 @@ def _free_text(value: str) -> str:
     return _plain(value)
 
 
-Nik = Annotated[str, AfterValidator(_nik)]
-FullDate = Annotated[str, AfterValidator(_full_date)]
-BirthDate = Annotated[str, AfterValidator(_birth_date)]
-Village = Annotated[str, AfterValidator(_village)]
+# Said in the published schemas; what checks are the functions.
+def _written(form: re.Pattern[str] | str, **others: Any) -> Any:
+    pattern = form if isinstance(form, str) else form.pattern
+    return PydanticField(json_schema_extra={"pattern": f"^{pattern}$", **others})
+
+
+def _as_correction(schema: dict[str, Any]) -> None:
+    """What the model's defaults stand for: members left out, of which one must be there."""
+    for member in CORRECTABLE:
+        schema["properties"][member].pop("default", None)
+    schema["anyOf"] = [{"required": [member]} for member in CORRECTABLE]
+
+
+Nik = Annotated[
+    str,
+    AfterValidator(_nik),
+    _written(
+        "[0-9]{16}",
+        description="Six digits of a region, day (plus 40 for a woman), month and two digits of"
+        " the year of birth, and a serial that is not 0000.",
+    ),
+]
+FullDate = Annotated[str, AfterValidator(_full_date), _written(_DATE, format="date")]
+BirthDate = Annotated[
+    str,
+    AfterValidator(_birth_date),
+    _written(
+        "[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?",
+        description="YYYY-MM-DD; YYYY-MM or YYYY where no more is known, which then counts as the"
+        " last day it can be.",
+    ),
+]
+Village = Annotated[
+    str,
+    AfterValidator(_village),
+    _written(_VILLAGE, description="A village of the national list."),
+]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]
 Number = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_free_text)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_free_text)]
@@ -106,11 +139,11 @@ class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _OfResident(_Data):
+class OfResident(_Data):
     nik: Nik
 
 
-class Registered(_OfResident):
+class Registered(OfResident):
     name: Name
     sex: Sex
     birth_date: BirthDate
@@ -119,40 +152,45 @@ class Registered(_OfResident):
     service: Service = Service.NONE
 
 
-class Failed(_OfResident):
+class Failed(OfResident):
     reason: RecordingFailure
 
 
-class Started(_OfResident):
+class Started(OfResident):
     letter_no: Number
 
 
-class Relocated(_OfResident):
+class Relocated(OfResident):
     to_village: Village
     effective_date: FullDate
     letter_no: Number
 
 
-class Married(_OfResident):
+class Married(OfResident):
     married_on: FullDate
 
 
-class Died(_OfResident):
+class Died(OfResident):
     died_on: FullDate
 
 
-class ServiceChange(_OfResident):
+class ServiceChange(OfResident):
     service: Service
     effective_date: FullDate
 
 
-class Rights(_OfResident):
+class Rights(OfResident):
     effective_date: FullDate
     verdict_no: Number
 
 
-class Corrected(_OfResident):
+CORRECTABLE: Final = ("name", "sex", "birth_date", "marital_status")
+
+
+class Corrected(OfResident):
     """At least one of the four biodata; a null is not the same as a member left out."""
+
+    model_config = ConfigDict(json_schema_extra=_as_correction)
 
     reason: Reason
     name: Name = ""
@@ -175,9 +213,9 @@ class Retracted(_Data):
 
 DATA: Final[dict[str, type[_Data]]] = {
     "resident.registered": Registered,
-    "ktp.recorded": _OfResident,
+    "ktp.recorded": OfResident,
     "ktp.failed": Failed,
-    "ikd.activated": _OfResident,
+    "ikd.activated": OfResident,
     "relocation.started": Started,
     "resident.relocated": Relocated,
     "resident.married": Married,
@@ -188,8 +226,6 @@ DATA: Final[dict[str, type[_Data]]] = {
     "biodata.corrected": Corrected,
     "event.retracted": Retracted,
 }
-
-CORRECTABLE: Final = ("name", "sex", "birth_date", "marital_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +343,7 @@ def _check(
 def _check_envelope(event: Mapping[str, Any]) -> Problem | None:
     if event.get("specversion") != SPEC_VERSION:
         return _invalid("specversion", 'must be "1.0"')
-    if not _SOURCE.fullmatch(event["source"]):
+    if not SOURCE_FORM.fullmatch(event["source"]):
         return _invalid("source", "must be urn:dukcapil:station: and the station's code")
     event_type = event.get("type")
     if not isinstance(event_type, str) or event_type.removeprefix(TYPE_PREFIX) not in DATA:
