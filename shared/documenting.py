@@ -41,11 +41,13 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a status says, its body in one media type or several, and headers by name."""
+    """What a status says, its body in one media type or several, and what its headers mean: those
+    that are always there, and those that are there at times."""
 
     says: str
     bodies: tuple[Body, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    at_times: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

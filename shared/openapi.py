@@ -20,7 +20,30 @@ BEARER: Final = "bearer"
 # OpenAPI 3.1 has no word for what the events of a stream hold.
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_DATA: Final = "x-event-data"
-REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+
+# The headers of any answer, and of problems by their status.
+HEADERS: Final = {
+    "X-Request-Id": {
+        "description": "Names the request in the service's logs; tell it to an operator.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "`Bearer`: what to send.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "In so many seconds the same may be sent again; not where that would not"
+        " help.",
+        "schema": {"type": "string"},
+    },
+}
+_OF_PROBLEMS: Final = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 
 Document = dict[str, Any]
 
@@ -97,7 +120,7 @@ def document_of(app: FastAPI) -> Document:
     refusals = {refusal for each in said.values() for refusal in each.refusals}
     document["components"] = {
         "securitySchemes": {BEARER: _bearer()},
-        "headers": {"X-Request-Id": _request_id()},
+        "headers": copy.deepcopy(HEADERS),
         "examples": _problem_examples(refusals),
         "responses": _problems(said.values()),
         "schemas": shapes.resolve(document),
@@ -158,16 +181,22 @@ def _asked(asked: Asked, shapes: Shapes) -> Document:
 
 
 def _reply(reply: Reply, shapes: Shapes) -> Document:
-    headers = {
-        name: {"description": says, "schema": {"type": "string"}}
-        for name, says in reply.headers.items()
-    }
-    written: Document = {"description": reply.says, "headers": headers | REQUEST_ID}
+    headers = {name: _header(says) | {"required": True} for name, says in reply.headers.items()}
+    headers |= {name: _header(says) for name, says in reply.at_times.items()}
+    written: Document = {"description": reply.says, "headers": headers | _shared("X-Request-Id")}
     if reply.bodies:
         written["content"] = {
             each.media_type: _body(each, "serialization", shapes) for each in reply.bodies
         }
     return written
+
+
+def _header(says: str) -> Document:
+    return {"description": says, "schema": {"type": "string"}}
+
+
+def _shared(*headers: str) -> Document:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
 
 
 def _body(body: Body, mode: JsonSchemaMode, shapes: Shapes) -> Document:
@@ -206,7 +235,7 @@ def _problem(refusals: list[Refusal]) -> Document:
     examples = {_name(each): {"$ref": f"#/components/examples/{_name(each)}"} for each in refusals}
     return {
         "description": " ".join(f"`{each.type}`: {TITLES[each.type]}." for each in refusals),
-        "headers": dict(REQUEST_ID),
+        "headers": _shared("X-Request-Id", *_OF_PROBLEMS.get(refusals[0].status, ())),
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
 
@@ -229,11 +258,4 @@ def _bearer() -> Document:
         "scheme": "bearer",
         "description": "A token that an operator made with `cacah tokens create`. Beside each"
         " operation stand the roles whose tokens may do it; operators may do everything.",
-    }
-
-
-def _request_id() -> Document:
-    return {
-        "description": "Names the request in the service's logs; tell it to an operator.",
-        "schema": {"type": "string"},
     }

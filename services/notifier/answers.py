@@ -249,7 +249,7 @@ VOTER_CHANGE: Final[dict[str, Any]] = {
     "election": "pilkada-2024",
     "voter": "7b6c1a52-3f0e-4f4b-9d0a-2a1f6f1d8c11",
     "kind": "added",
-    "reason": "resident.registered",
+    "reason": "id.dukcapil.resident.registered",
     "from_village": None,
     "to_village": "15.01.16.2001",
     "position": 120344,

@@ -322,7 +322,7 @@ def _add_changing(router: APIRouter, webhooks: _Webhooks) -> None:
         },
         *_OWN,
         ProblemType.TOO_LARGE,
-        asked=Asked((Body({"overlap_hours": 24}, Rotation),)),
+        asked=Asked((Body({"overlap_hours": 24}, Rotation),), required=False),
     )
     async def rotate(request: Request, subscription: UUID) -> JsonResponse:
         """For `overlap_hours` (24; 0 ends the old one at once) each delivery is signed with both.

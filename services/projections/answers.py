@@ -215,7 +215,7 @@ def _or_csv(says: str, kind: Any, example: Any, row: dict[str, Any], *headers: s
     """An answer in JSON, or its rows in CSV."""
     csv = Body(csv_text([row], row), media_type=CSV_MEDIA_TYPE)
     meanings = dict.fromkeys(headers, "With CSV: the log position that this reflects.")
-    return Reply(says, (Body(example, kind), csv), meanings)
+    return Reply(says, (Body(example, kind), csv), at_times=meanings)
 
 
 def _counted(says: str, kind: Any, example: Any, row: dict[str, Any]) -> Reply:

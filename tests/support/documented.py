@@ -97,10 +97,11 @@ class Interface:
         return [f"{where}: {fault}" for fault in faults]
 
     def _answer_faults(self, reply: Mapping[str, Any], response: httpx.Response) -> list[str]:
+        kept = self.document["components"]["headers"]
         missing = [
             f"the header {name} is missing"
-            for name in reply.get("headers", {})
-            if name.lower() not in response.headers and name != "X-Cacah-Position"
+            for name, header in reply.get("headers", {}).items()
+            if kept.get(name, header).get("required", False) and name not in response.headers
         ]
         content = reply.get("content", {})
         media_type = response.headers.get("content-type", "").partition(";")[0]

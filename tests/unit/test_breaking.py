@@ -27,6 +27,7 @@ ASKED: Document = {
         "count": {"type": "integer", "minimum": 1, "maximum": 10},
         "kind": {"enum": ["one", "two"], "type": "string"},
         "many": {"type": "array", "items": {"$ref": "#/components/schemas/Inner"}},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
     },
     "required": ["name"],
 }
@@ -134,6 +135,15 @@ def with_another_media_type_alone(new: Document) -> None:
     body["application/xml"] = body.pop("application/json")
 
 
+def without_the_body(new: Document) -> None:
+    del operation(new)["requestBody"]
+
+
+def with_a_body_that_must_be_sent(new: Document) -> None:
+    body = operation(new)["requestBody"]
+    new["paths"]["/things"]["get"]["requestBody"] = copy.deepcopy(body)
+
+
 def without_the_success(new: Document) -> None:
     replies = operation(new)["responses"]
     replies["202"] = replies.pop("200")
@@ -188,6 +198,27 @@ def with_a_form_in_the_body(new: Document) -> None:
     schemas(new)["Asked"]["properties"]["name"]["pattern"] = "^[a-z]+$"
 
 
+def with_certain_values_alone_in_the_body(new: Document) -> None:
+    schemas(new)["Asked"]["properties"]["name"]["enum"] = ["one"]
+
+
+def with_a_larger_least_number_in_the_body(new: Document) -> None:
+    schemas(new)["Asked"]["properties"]["count"]["minimum"] = 2
+
+
+def without_null_in_the_body(new: Document) -> None:
+    schemas(new)["Asked"]["properties"]["note"] = {"type": "string"}
+
+
+def without_members_of_ones_own_in_the_body(new: Document) -> None:
+    schemas(new)["Inner"]["additionalProperties"] = False
+
+
+def with_other_alternatives_in_the_answer(new: Document) -> None:
+    alternative = {"$ref": "#/components/schemas/Inner"}
+    schemas(new)["Thing"]["properties"]["note"] = {"anyOf": [alternative]}
+
+
 def with_another_inner_type(new: Document) -> None:
     schemas(new)["Inner"]["properties"]["x"] = {"type": "string"}
 
@@ -202,6 +233,8 @@ BREAKS = [
     (with_a_token, "GET /things needs a token now"),
     (for_operators_alone, "POST /things is no longer for tokens of kpu"),
     (with_another_media_type_alone, "POST /things body application/json is gone"),
+    (without_the_body, "POST /things body is gone"),
+    (with_a_body_that_must_be_sent, "GET /things body is new and must be sent"),
     (without_the_success, "POST /things no longer answers 200"),
     (without_the_header, "POST /things 200 header X-Place is gone"),
     (without_a_member_of_the_answer, "POST /things 200 .kind is gone"),
@@ -215,6 +248,17 @@ BREAKS = [
     (with_fewer_values_in_the_body, "POST /things body .kind no longer takes 'two'"),
     (with_shorter_texts_in_the_body, "POST /things body .name: maxLength is 50 now"),
     (with_a_form_in_the_body, "POST /things body .name: pattern is ^[a-z]+$ now"),
+    (
+        with_certain_values_alone_in_the_body,
+        "POST /things body .name takes certain values alone now",
+    ),
+    (with_a_larger_least_number_in_the_body, "POST /things body .count: minimum is 2 now"),
+    (without_null_in_the_body, "POST /things body .note may no longer be null"),
+    (
+        without_members_of_ones_own_in_the_body,
+        "POST /things body .many[] takes no other members now",
+    ),
+    (with_other_alternatives_in_the_answer, "POST /things 200 .note is no longer string, null"),
     (with_another_inner_type, "POST /things body .many[] .x is string and was integer"),
 ]
 
@@ -224,6 +268,13 @@ def test_what_takes_something_away_is_named(change: Any, said: str) -> None:
     new = openapi()
     change(new)
     assert said in breaking_openapi(openapi(), new)
+
+
+def test_a_body_that_could_be_left_out_and_must_be_sent_now_is_named() -> None:
+    old = openapi()
+    operation(old)["requestBody"]["required"] = False
+    assert breaking_openapi(old, openapi()) == ["POST /things body must be sent now"]
+    assert breaking_openapi(openapi(), old) == []
 
 
 def test_a_break_in_what_a_stream_carries_is_named() -> None:
