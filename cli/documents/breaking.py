@@ -341,6 +341,8 @@ def _bounds(pair: _Pair, old: Schema, new: Schema) -> Iterator[str]:
     for name in _FORMS:
         if name in new and new[name] != old.get(name):
             yield f"{pair.where}: {name} is {new[name]} now"
+    if "default" in old and new.get("default") != old["default"]:
+        yield f"{pair.where}: left out it means {new.get('default')} now"
 
 
 def _members(pair: _Pair, old: Schema, new: Schema) -> Iterator[str]:

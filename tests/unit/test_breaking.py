@@ -47,7 +47,7 @@ def openapi() -> Document:
                                 "name": "limit",
                                 "in": "query",
                                 "required": False,
-                                "schema": {"type": "integer", "maximum": 100},
+                                "schema": {"type": "integer", "maximum": 100, "default": 50},
                             }
                         ],
                         "requestBody": {
@@ -133,6 +133,10 @@ def for_operators_alone(new: Document) -> None:
 def with_another_media_type_alone(new: Document) -> None:
     body = operation(new)["requestBody"]["content"]
     body["application/xml"] = body.pop("application/json")
+
+
+def with_another_default(new: Document) -> None:
+    operation(new)["parameters"][0]["schema"]["default"] = 20
 
 
 def without_the_body(new: Document) -> None:
@@ -233,6 +237,7 @@ BREAKS = [
     (with_a_token, "GET /things needs a token now"),
     (for_operators_alone, "POST /things is no longer for tokens of kpu"),
     (with_another_media_type_alone, "POST /things body application/json is gone"),
+    (with_another_default, "POST /things parameter limit: left out it means 20 now"),
     (without_the_body, "POST /things body is gone"),
     (with_a_body_that_must_be_sent, "GET /things body is new and must be sent"),
     (without_the_success, "POST /things no longer answers 200"),
