@@ -17,7 +17,8 @@ _STYLE: Final = (
     "code,pre{background:#8882;padding:.1em .3em}pre{overflow:auto;padding:.6rem}"
     "section{border-top:1px solid #8886;padding:.5rem 0}h3{margin:1rem 0 .3rem}"
     "table{border-collapse:collapse}td{padding:.15rem 1rem .15rem 0;vertical-align:top}"
-    "nav ul{columns:2;list-style:none;padding:0}@media print{nav{display:none}}"
+    "nav ul{columns:2;list-style:none;padding:0}:root{color-scheme:light dark}"
+    "@media print{nav{display:none}details::details-content{content-visibility:visible}}"
 )
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
@@ -30,15 +31,15 @@ PAGE_HEADERS: Final = {
 
 PROBLEM: Final = "application/problem+json"
 
-# What narrows a type, with the words that say so before its bound.
+# What narrows a type, in words around its bound.
 _BOUNDS: Final = {
-    "minimum": "from",
-    "maximum": "to",
-    "minLength": "at least (characters)",
-    "maxLength": "at most (characters)",
-    "minItems": "at least (items)",
-    "maxItems": "at most (items)",
-    "default": "if left out:",
+    "minimum": "from {}",
+    "maximum": "to {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "default": "{} if left out",
 }
 
 
@@ -181,7 +182,9 @@ def _plain_type(schema: Schema) -> str:
         kind = f"list of {_type(schema.get('items', {}))}"
     elif "additionalProperties" in schema and "properties" not in schema:
         kind = f"object of {_type(schema['additionalProperties'])}"
-    bounds = [f"{words} {_text(schema[name])}" for name, words in _BOUNDS.items() if name in schema]
+    bounds = [
+        words.format(_text(schema[name])) for name, words in _BOUNDS.items() if name in schema
+    ]
     said = [schema[name] for name in ("format", "pattern") if name in schema]
     written = [f"<code>{_text(each)}</code>" for each in said]
     return ", ".join([str(kind), *written, *bounds])
