@@ -30,7 +30,8 @@ ATTRIBUTE: Final = "__documented__"
 class Body:
     """A body in one media type, with an example, or with several by name.
 
-    `shape` is the type of its JSON, none where it is a text.
+    `shape` is the type of its JSON, none where it is a text or a file; of a file there is no
+    example.
     """
 
     example: Any

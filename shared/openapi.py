@@ -203,6 +203,8 @@ def _body(body: Body, mode: JsonSchemaMode, shapes: Shapes) -> Document:
     schema = {"type": "string"} if body.shape is None else shapes.of(body.shape, mode)
     if body.media_type == EVENT_STREAM:
         schema = {"type": "string", EVENT_DATA: schema}
+    if body.example is None:
+        return {"schema": schema}
     if body.named:
         return {"schema": schema, "examples": {n: {"value": v} for n, v in body.example.items()}}
     return {"schema": schema, "example": body.example}

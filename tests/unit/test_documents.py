@@ -147,7 +147,7 @@ def examples(document: dict[str, Any], body: dict[str, Any]) -> list[Any]:
     kept = document["components"]["examples"]
     return [
         each["value"] if "value" in each else kept[each["$ref"].rpartition("/")[2]]["value"]
-        for each in body["examples"].values()
+        for each in body.get("examples", {}).values()
     ]
 
 
