@@ -67,10 +67,10 @@ class _Untitled(GenerateJsonSchema):
 
 
 class Shapes:
-    """The JSON schemas of the types that a document speaks of, each once.
+    """The JSON schemas of the types that a document speaks of.
 
     Types are asked for while the document is built and resolved together at its end, so that one
-    that is used twice is one component.
+    that is used twice is one component, and two of one name are told apart.
     """
 
     def __init__(self) -> None:
@@ -78,8 +78,8 @@ class Shapes:
 
     def of(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
         """A placeholder for the type's schema."""
-        key = f"{mode}:{shape!r}"
-        self._wanted.setdefault(key, (mode, TypeAdapter(shape)))
+        key = str(len(self._wanted))
+        self._wanted[key] = (mode, TypeAdapter(shape))
         return {"$shape": key}
 
     def resolve(self, document: Document) -> dict[str, Any]:

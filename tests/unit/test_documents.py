@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from jsonschema import Draft7Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import create_model
 from typer.testing import CliRunner
 
 from cli.documents import __main__ as command
@@ -240,6 +241,23 @@ async def test_the_page_loads_nothing_and_leads_nowhere_else(
         for method in item:
             assert f"{method.upper()} {path}" in answer.text
     assert document == document_of(apps[service])
+
+
+def test_two_shapes_of_one_name_are_told_apart() -> None:
+    app = bare_app()
+    one, other = [create_model("Thing", **{name: (int, ...)}) for name in ("one", "other")]  # type: ignore[call-overload]
+    for path, kind in (("/one", one), ("/other", other)):
+
+        @app.get(path)
+        @documented(OPERATORS, {200: json_answer("It.", kind, {})})
+        async def thing(_: Request) -> None: ...
+
+    document = document_of(app)
+    schemas = document["components"]["schemas"]
+    for name in ("one", "other"):
+        content = document["paths"][f"/{name}"]["get"]["responses"]["200"]["content"]
+        schema = content["application/json"]["schema"]
+        assert list(schemas[schema["$ref"].rpartition("/")[2]]["properties"]) == [name]
 
 
 def test_what_a_document_says_is_never_markup() -> None:
