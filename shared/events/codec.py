@@ -36,6 +36,11 @@ VERSION: Final = 1
 
 Data = Mapping[str, Any]
 
+# Looked up a million times in a replay, where calling the enumeration takes three times as long.
+_SEXES: Final = {sex.value: sex for sex in Sex}
+_MARITAL_STATUSES: Final = {status.value: status for status in MaritalStatus}
+_SERVICES: Final = {service.value: service for service in Service}
+
 # By the version that a step starts from and the event type: the data as the next version has
 # it. A type that is not named stays as it was.
 _UPCASTS: Final[dict[int, dict[str, Callable[[Data], Data]]]] = {}
@@ -47,11 +52,11 @@ class UnreadableFactError(Exception):
 
 def _registered(data: Data) -> Fact:
     return ResidentRegistered(
-        sex=Sex(data["sex"]),
+        sex=_SEXES[data["sex"]],
         birth_date=latest_day(data["birth_date"]),
-        marital_status=MaritalStatus(data["marital_status"]),
+        marital_status=_MARITAL_STATUSES[data["marital_status"]],
         village=data["village"],
-        service=Service(data.get("service", "none")),
+        service=_SERVICES[data.get("service", "none")],
         birth_written=data["birth_date"],
     )
 
@@ -63,15 +68,17 @@ def _relocated(data: Data) -> Fact:
 
 
 def _service_changed(data: Data) -> Fact:
-    return ServiceChanged(Service(data["service"]), date.fromisoformat(data["effective_date"]))
+    return ServiceChanged(_SERVICES[data["service"]], date.fromisoformat(data["effective_date"]))
 
 
 def _corrected(data: Data) -> Fact:
     return BiodataCorrected(
         reason=data["reason"],
-        sex=Sex(data["sex"]) if "sex" in data else None,
+        sex=_SEXES[data["sex"]] if "sex" in data else None,
         birth_date=latest_day(data["birth_date"]) if "birth_date" in data else None,
-        marital_status=MaritalStatus(data["marital_status"]) if "marital_status" in data else None,
+        marital_status=_MARITAL_STATUSES[data["marital_status"]]
+        if "marital_status" in data
+        else None,
         birth_written=data.get("birth_date", ""),
     )
 
