@@ -84,7 +84,10 @@ async def _stream(client: httpx.AsyncClient, election: str, after: int) -> Async
         if answer.status_code != httpx.codes.OK:
             return
         async for message in _messages(answer):
-            for line in message.splitlines():
+            lines = message.splitlines()
+            if b"event: change" not in lines:
+                continue
+            for line in lines:
                 if line.startswith(b"data:"):
                     yield orjson.loads(line.removeprefix(b"data:"))
 

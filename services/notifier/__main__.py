@@ -8,6 +8,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from services.notifier.app import AllStreams, create_app
+from services.notifier.connections import CuttableProtocol, listening_socket
 from services.notifier.settings import NotifierSettings
 from shared.telemetry import configure_logging
 
@@ -43,12 +44,12 @@ def main() -> int:
         host=settings.host,
         port=settings.notifier_port,
         loop="uvloop",
-        http="httptools",
+        http=CuttableProtocol,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE_S,
     )
-    NotifierServer(config, app.state.streams).run()
+    NotifierServer(config, app.state.streams).run(sockets=[listening_socket(config)])
     return 0
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, Protocol
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from services.notifier import answers, metrics
+from services.notifier import answers
+from services.notifier.domain.wanted import EVERYTHING, Wanted
+from services.notifier.event_stream import EventStream
 from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
+from services.notifier.filtering import FilteredFeed, Found, look_on
 from services.notifier.records import ELECTION_PATTERN
 from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
 from services.notifier.voter_feed import VoterFeed
@@ -20,14 +22,28 @@ from shared.counts import NOTHING, Counts
 from shared.documenting import KPU, documented, json_answer
 from shared.event_log import BeyondTheLogError
 from shared.problems import Problem, ProblemError, ProblemType
-from shared.regions import Region, district_of, regions, villages_in
+from shared.regions import Region, district_of, lies_in, regions, villages_in
 from shared.web import JsonResponse
 
 DEFAULT_LIMIT: Final = 1_000
 MOST_CHANGES: Final = 10_000
 
+# How much of the feed a filtered page looks through, and how many codes a filter has.
+MOST_STRETCHES: Final = 20
+MOST_CODES: Final = 500
+
 _ELECTION: Final = re.compile(ELECTION_PATTERN)
 _SEQUENCE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_CODE: Final = {
+    "village": re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}", re.ASCII),
+    "district": re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}", re.ASCII),
+}
+_WHAT_CODE: Final = {
+    "village": "village must be the code of a village of the election's area, such as"
+    " 15.01.16.2003; GET …/snapshot lists them.",
+    "district": "district must be the code of a kecamatan of the election's area, such as"
+    " 15.01.16; GET …/snapshot names that of each village.",
+}
 
 After = Annotated[
     str | None, Query(description="The last sequence that the client has; 0 for the beginning.")
@@ -53,14 +69,21 @@ AsOf = Annotated[
 _READING: Final = (ProblemType.INVALID, ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events that no proxy may keep back."""
+@dataclass
+class Asked:
+    """The filters of a request."""
 
-    media_type = "text/event-stream"
+    village: Annotated[
+        list[str] | None,
+        Query(description="Only the changes of this village; may be repeated."),
+    ] = None
+    district: Annotated[
+        list[str] | None,
+        Query(description="Only the changes of this kecamatan's villages; may be repeated."),
+    ] = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with metrics.CLIENTS.track_inprogress():
-            await super().__call__(scope, receive, send)
+
+Filters = Annotated[Asked, Depends(Asked)]
 
 
 def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
@@ -84,12 +107,19 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         *_READING,
     )
     async def changes(
-        request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
+        request: Request,
+        election: str,
+        filters: Filters,
+        after: After = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response:
         """In order and without a gap. `last` is the feed's last sequence at this moment: the
-        client has everything when its own last one equals it."""
+        client has everything when its own last one equals it. With `village` or `district` the
+        answer also has `through`: go on with `after` being that, since up to there nothing that
+        you asked for is missing, also where the page is empty."""
         await require(request, Role.KPU)
-        return await _page(feed, election, after, limit)
+        wanted = await read_filters(feed, election, filters)
+        return await _page(feed, election, wanted, after, limit)
 
     @router.get("/{election}/stream", summary="The changes as server-sent events")
     @documented(
@@ -98,13 +128,20 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         *_READING,
     )
     async def stream(
-        request: Request, election: str, after: After = None, last_event_id: LastEventId = None
+        request: Request,
+        election: str,
+        filters: Filters,
+        after: After = None,
+        last_event_id: LastEventId = None,
     ) -> EventStream:
         """Each event `change` has the sequence as its id. `Last-Event-ID` wins over `after`;
         with neither the stream begins with the first change, so that nobody misses what came
-        before by forgetting to say where they are."""
+        before by forgetting to say where they are. With `village` or `district` the ids are
+        still those of the whole feed, and an `id` without an event moves them on now and then.
+        A last event `lagging` ends the stream of a client that takes too little."""
         await require(request, Role.KPU)
-        return await _follow(feed, streams, election, after, last_event_id)
+        wanted = await read_filters(feed, election, filters)
+        return await _follow(feed, streams, election, wanted, after, last_event_id)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
     @documented(
@@ -125,8 +162,8 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
     return router
 
 
-def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
-    """The same in persons."""
+def voter_routes(feed: VoterFeed, villages: Feed, streams: Streams) -> APIRouter:
+    """The same in persons; filtered, those who come to or leave a village that is asked for."""
     router = APIRouter(prefix="/v1/elections/{election}/voters")
 
     @router.get("/changes", summary="The changes of voters after a sequence")
@@ -136,13 +173,18 @@ def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
         *_READING,
     )
     async def changes(
-        request: Request, election: str, after: After = None, limit: Limit = DEFAULT_LIMIT
+        request: Request,
+        election: str,
+        filters: Filters,
+        after: After = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response:
         """Who became (`added`), stopped being (`removed`) or moved (`moved`) as eligible, by
         `resident_id`, and which type of event did it; `election.changed` where a change of the
         election did. Added up they are the voters of each village."""
         await require(request, Role.KPU)
-        return await _page(feed, election, after, limit)
+        wanted = await read_filters(villages, election, filters)
+        return await _page(feed, election, wanted, after, limit)
 
     @router.get("/stream", summary="The changes of voters as server-sent events")
     @documented(
@@ -151,16 +193,21 @@ def voter_routes(feed: VoterFeed, streams: Streams) -> APIRouter:
         *_READING,
     )
     async def stream(
-        request: Request, election: str, after: After = None, last_event_id: LastEventId = None
+        request: Request,
+        election: str,
+        filters: Filters,
+        after: After = None,
+        last_event_id: LastEventId = None,
     ) -> EventStream:
         """As the stream of the villages' changes, with a sequence of its own."""
         await require(request, Role.KPU)
-        return await _follow(feed, streams, election, after, last_event_id)
+        wanted = await read_filters(villages, election, filters)
+        return await _follow(feed, streams, election, wanted, after, last_event_id)
 
     return router
 
 
-class _Feed(Protocol):
+class _Feed(FilteredFeed, Protocol):
     """What the villages' and the voters' feed have alike."""
 
     async def election(self, election: str) -> FeedEnd | None: ...
@@ -168,18 +215,30 @@ class _Feed(Protocol):
     async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]: ...
 
 
-async def _page(feed: _Feed, election: str, after: str | None, limit: int) -> Response:
+async def _page(
+    feed: _Feed, election: str, wanted: Wanted, after: str | None, limit: int
+) -> Response:
     known = await _known(feed, election)
     start = _start(after, "after", known)
-    found = await _read(feed, known, start, limit)
-    bodies = b",".join(change.body for change in found)
+    if wanted.all:
+        changes, more = await _read(feed, known, start, limit), b""
+    else:
+        found = await _look(feed, known, wanted, start, limit)
+        changes, more = found.changes, b',"through":%d' % found.through
+    bodies = b",".join(change.body for change in changes)
     return Response(
-        b'{"changes":[%s],"last":%d}' % (bodies, known.sequence), media_type="application/json"
+        b'{"changes":[%s],"last":%d%s}' % (bodies, known.sequence, more),
+        media_type="application/json",
     )
 
 
 async def _follow(
-    feed: _Feed, streams: Streams, election: str, after: str | None, last_event_id: str | None
+    feed: _Feed,
+    streams: Streams,
+    election: str,
+    wanted: Wanted,
+    after: str | None,
+    last_event_id: str | None,
 ) -> EventStream:
     known = await _known(feed, election)
     # EventSource clients that have seen no id may send an empty one.
@@ -187,10 +246,43 @@ async def _follow(
         start = _start(last_event_id, "Last-Event-ID", known)
     else:
         start = _start(after, "after", known)
-    return EventStream(
-        streams.stream(known.election, start, known.sequence),
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(streams.open(known.election, start, known.sequence, wanted))
+
+
+async def read_filters(feed: Feed, election: str, asked: Asked) -> Wanted:
+    """What the filters say. Raises ProblemError where a code is of no place of the election.
+
+    A place that left the area may still be asked for: the feed tells how it went to zeros.
+    """
+    villages, districts = frozenset(asked.village or ()), frozenset(asked.district or ())
+    if not villages and not districts:
+        return EVERYTHING
+    if len(villages) + len(districts) > MOST_CODES:
+        raise _invalid("village" if villages else "district", f"At most {MOST_CODES} codes.")
+    if not _ELECTION.fullmatch(election):
+        raise _no_such_election()
+    known = await feed.election(election)
+    wanted = Wanted(villages, districts)
+    # In a thread: the first look reads the national list.
+    for field, code in await asyncio.to_thread(_outside, wanted, known.area if known else None):
+        if not _CODE[field].fullmatch(code) or not await feed.tells_of(election, code):
+            raise _invalid(field, _WHAT_CODE[field])
+    return wanted
+
+
+def _outside(wanted: Wanted, area: str | None) -> list[tuple[str, str]]:
+    """The codes that are of no village, or no district, of the area: each with its field."""
+    asked = [("village", 3, code) for code in wanted.villages]
+    asked += [("district", 2, code) for code in wanted.districts]
+    return [
+        (field, code)
+        for field, dots, code in sorted(asked)
+        if code not in regions() or code.count(".") != dots or not _in_area(code, area)
+    ]
+
+
+def _in_area(code: str, area: str | None) -> bool:
+    return area is None or lies_in(code, area) or lies_in(area, code)
 
 
 async def _taken(feed: Feed, election: str, as_of: str | None) -> Snapshot | None:
@@ -255,6 +347,20 @@ async def _read(feed: _Feed, known: FeedEnd, after: int, limit: int) -> list[Ser
     while after < end:
         found += await feed.changes(known.election, after, min(PAGE_CHANGES, end - after))
         after = found[-1].sequence
+    return found
+
+
+async def _look(feed: _Feed, known: FeedEnd, wanted: Wanted, after: int, limit: int) -> Found:
+    """The wanted changes up to the end that the answer names, or as far as one request looks."""
+    found = Found([], after)
+    for _ in range(MOST_STRETCHES):
+        left = limit - len(found.changes)
+        if not left or found.through >= known.sequence:
+            break
+        page = await look_on(
+            feed, known.election, wanted, found.through, known.sequence, min(PAGE_CHANGES, left)
+        )
+        found = Found(found.changes + page.changes, page.through)
     return found
 
 

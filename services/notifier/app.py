@@ -36,15 +36,19 @@ RETRY_AFTER_S: Final = 2
 MOST_VOTERS: Final = 1_000
 VOTERS_SUFFIX: Final = "-voters"
 WEBHOOK_CONNECTIONS: Final = 4
+PAST_CONNECTIONS: Final = 2
 
 
 class Following:
-    """What follows a feed: its tailer, its streams, and the announcer to other processes."""
+    """What follows a feed: its tailer, its streams, and the announcer to other processes.
 
-    def __init__(self, feed: SequencedFeed, tailer: Tailer) -> None:
+    `past` is the same feed, for the pages of clients that are behind.
+    """
+
+    def __init__(self, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer) -> None:
         self._tailer = tailer
         self._announcer = Announcer(feed)
-        self.streams = Streams(feed, tailer)
+        self.streams = Streams(past, tailer)
 
     def wake(self) -> None:
         self._tailer.wake()
@@ -110,8 +114,12 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     engine = create_engine(settings.database_url)
     url, bootstrap, group = settings.database_url, settings.kafka_bootstrap, settings.notifier_group
     feed, voter_feed = Feed(engine), VoterFeed(engine)
-    villages = Following(feed, Tailer(feed, url, CHANNEL, metrics.SEQUENCE))
-    voters = Following(voter_feed, Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE))
+    # However many clients come from far behind, the numbering has its connections.
+    past = create_engine(settings.database_url, PAST_CONNECTIONS)
+    tailer = Tailer(feed, url, CHANNEL, metrics.SEQUENCE)
+    villages = Following(feed, Feed(past), tailer)
+    tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
+    voters = Following(voter_feed, VoterFeed(past), tailer)
     webhooks = Webhooks(settings, feed)
 
     def on_numbered() -> None:
@@ -153,6 +161,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await webhooks.close()
+            await past.dispose()
             await engine.dispose()
 
     app = service_app(
@@ -165,7 +174,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     app.state.tokens = Tokens(engine, secret.get_secret_value() if secret else None)
     app.state.streams = streams
     app.include_router(feed_routes(feed, villages.streams))
-    app.include_router(voter_routes(voter_feed, voters.streams))
+    app.include_router(voter_routes(voter_feed, feed, voters.streams))
     app.include_router(webhooks.routes)
     for away in (DBAPIError, PoolTimeoutError, OSError):
         app.add_exception_handler(away, _on_database_away)

@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.notifier.domain.changes import Change, Head, Numbered, Told, number
+from services.notifier.domain.wanted import Wanted
 from services.notifier.records import Batch, Unreadable
 from shared.as_of import Moment
 from shared.counts import Counts, VillageKey
@@ -75,6 +76,20 @@ _VILLAGE_CHANGES = text(
     " before::text AS before, after::text AS after FROM notifier.changes"
     " WHERE election = :election AND village = :village AND sequence BETWEEN :first AND :last"
     " ORDER BY sequence LIMIT :limit"
+)
+
+# By the key alone: who asks bounds how far it looks.
+_WANTED_CHANGES = text(
+    "SELECT sequence, election, village, district, position, time, stage,"
+    " before::text AS before, after::text AS after FROM notifier.changes"
+    " WHERE election = :election AND sequence > :after AND sequence <= :end"
+    " AND (village = ANY(:villages) OR district = ANY(:districts))"
+    " ORDER BY sequence LIMIT :limit"
+).bindparams(bindparam("villages", type_=ARRAY(Text)), bindparam("districts", type_=ARRAY(Text)))
+
+_TELLS_OF = text(
+    "SELECT EXISTS (SELECT FROM notifier.villages WHERE election = :election"
+    " AND (village = :code OR starts_with(village, :code || '.')))"
 )
 
 # Both rise with the sequence, so the last one within a bound is found by halves, each a look-up by
@@ -147,12 +162,14 @@ class ElectionFeed:
 
 @dataclass(frozen=True, slots=True)
 class ServedChange:
-    """A change as KPU reads it: `body` is its JSON. `village` is empty in the voters' feed."""
+    """A change as KPU reads it: `body` is its JSON, `villages` are those that it concerns.
+    `village` is empty in the voters' feed."""
 
     sequence: int
     time: datetime
     body: bytes
     village: str = ""
+    villages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +231,29 @@ class Feed:
         async with self._reading() as connection:
             rows = (await connection.execute(_CHANGES, arguments)).mappings().all()
         return [_served(row) for row in rows]
+
+    async def wanted_changes(
+        self, election: str, wanted: Wanted, after: int, end: int, limit: int
+    ) -> list[ServedChange]:
+        """The wanted changes after a sequence and up to another, which the feed must have
+        reached, in order, at most `limit`."""
+        arguments = {
+            "election": election,
+            "villages": sorted(wanted.villages),
+            "districts": sorted(wanted.districts),
+            "after": after,
+            "end": end,
+            "limit": limit,
+        }
+        async with self._reading() as connection:
+            rows = (await connection.execute(_WANTED_CHANGES, arguments)).mappings().all()
+        return [_served(row) for row in rows]
+
+    async def tells_of(self, election: str, code: str) -> bool:
+        """Whether anything was ever told of a village, or of one of a district."""
+        asked = {"election": election, "code": code}
+        async with self._reading() as connection:
+            return bool((await connection.execute(_TELLS_OF, asked)).scalar_one())
 
     async def village_changes(
         self, election: str, village: str, first: int, last: int, limit: int
@@ -377,4 +417,5 @@ def _served(row: Any) -> ServedChange:
     members["before"] = orjson.Fragment(members["before"])
     members["after"] = orjson.Fragment(members["after"])
     body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
-    return ServedChange(members["sequence"], members["time"], body, members["village"])
+    village = members["village"]
+    return ServedChange(members["sequence"], members["time"], body, village, (village,))

@@ -29,6 +29,11 @@ VOTER_SEQUENCE: Final = Gauge(
     "cacah_notifier_voter_sequence", "The voters' feed's last sequence", ["election"]
 )
 CLIENTS: Final = Gauge("cacah_notifier_clients", "SSE clients connected")
+CUT: Final = Counter(
+    "cacah_notifier_clients_cut",
+    "SSE clients cut: fallen too far behind, or stalled, taking no bytes",
+    ["why"],
+)
 NUMBERED_S: Final = Histogram(
     "cacah_notifier_numbered_seconds",
     "From the append to the log until the change is numbered and committed",

@@ -1,20 +1,24 @@
 """The feed as it goes out: read once a process, kept as ready frames, copied to every client.
 
-A client that is behind the ring reads the database in pages until it has caught up, and a slow
-one fills its own socket and nobody else's.
+A client that is behind the ring reads the database in pages until it has caught up. A slow one
+fills its own socket and nobody else's; what it may hold, and when it is cut, is said here and in
+`event_stream.py`.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+import orjson
 from prometheus_client import Gauge
 
 from services.notifier import metrics
+from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
+from services.notifier.filtering import STRETCH, Found, look_on
 from services.notifier.numbering import delays_s
 from shared.database import Woken, listening, wait_for
 
@@ -22,16 +26,30 @@ logger = logging.getLogger(__name__)
 
 RING_FRAMES: Final = 4_096
 
-# What a client is given at once; a slow one holds about this much in its buffers (200 kB).
-CHUNK_FRAMES: Final = 256
+# What a client is given at once (60 kB). The server holds up to 64 KiB and one such piece more of
+# what a client has not taken; beyond that the client is waited for.
+CHUNK_FRAMES: Final = 64
 PAGE_CHANGES: Final = 1_000
 
 POLL_S: Final = 1.0
+# Less than what is left between heartbeats of the 15 s that were promised.
+READ_S: Final = 3.0
 HEARTBEAT_S: Final = 10.0
 CLIENT_RETRY_MS: Final = 2_000
 
+# A client that once had everything, then fell behind the ring, and has kept us waiting for its
+# socket for this long since, is cut; it shall come back less soon than others.
+LAGGING_S: Final = 10.0
+LAGGING_RETRY_MS: Final = 10_000
+LAGGING_DETAIL: Final = (
+    "You took too little for too long, so this stream ends here and nothing is lost. Connect"
+    " again with Last-Event-ID, as an EventSource does by itself, or read changes?after= with"
+    " this sequence, page by page, until you have everything; read faster than changes come."
+)
+
 OPENING: Final = b"retry: %d\n: cacah\n\n" % CLIENT_RETRY_MS
 HEARTBEAT: Final = b": heartbeat\n\n"
+BLANK: Final = b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +59,24 @@ class Frame:
     sequence: int
     time: datetime
     sent: bytes
+    villages: tuple[str, ...]
 
 
 def frame(change: ServedChange) -> Frame:
     """The server-sent event of a change: its id is the sequence, so that a client can resume."""
     event = b"id: %d\nevent: change\ndata: %s\n\n" % (change.sequence, change.body)
-    return Frame(change.sequence, change.time, event)
+    return Frame(change.sequence, change.time, event, change.villages)
 
 
 class Ring:
     """The last frames of one feed. Everything up to `last` that it no longer holds, or never
     held, is in the database."""
 
-    def __init__(self, last: int, size: int = RING_FRAMES) -> None:
+    def __init__(self, last: int, size: int) -> None:
         self._frames: list[Frame | None] = [None] * size
         self._first = last + 1
         self._grown = asyncio.Event()
+        self._joined: tuple[int, int, bytes] = (0, 0, b"")
         self.last = last
         self.streamed = last
 
@@ -72,11 +92,24 @@ class Ring:
 
     def after(self, sequence: int) -> list[Frame] | None:
         """The next frames after a sequence; None where they have left the ring."""
-        if sequence + 1 < self._first:
+        if self.is_past(sequence):
             return None
         end = min(self.last, sequence + CHUNK_FRAMES)
         held = (self._frames[i % len(self._frames)] for i in range(sequence + 1, end + 1))
         return [found for found in held if found is not None]
+
+    def is_past(self, sequence: int) -> bool:
+        """Whether what follows a sequence has left the ring, or never was in it."""
+        return sequence + 1 < self._first
+
+    def joined(self, frames: list[Frame]) -> bytes:
+        """The bytes of frames: one object for all clients that get the same."""
+        first, last = frames[0].sequence, frames[-1].sequence
+        if last - first + 1 != len(frames):
+            return b"".join(each.sent for each in frames)
+        if self._joined[:2] != (first, last):
+            self._joined = first, last, b"".join(each.sent for each in frames)
+        return self._joined[2]
 
     def release(self) -> None:
         """Wake whoever waits, though nothing was added."""
@@ -108,6 +141,10 @@ class SequencedFeed(Protocol):
 
     async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]: ...
 
+    async def wanted_changes(
+        self, election: str, wanted: Wanted, after: int, end: int, limit: int
+    ) -> list[ServedChange]: ...
+
     async def announce(self) -> None: ...
 
 
@@ -127,7 +164,7 @@ class Tailer:
 
     def ring(self, election: str, sequence: int) -> Ring:
         """The ring of an election whose feed is known to reach `sequence`."""
-        return self._rings.setdefault(election, Ring(sequence))
+        return self._rings.setdefault(election, Ring(sequence, RING_FRAMES))
 
     def wake(self) -> None:
         """There are new changes: look now."""
@@ -190,53 +227,134 @@ class Announcer:
 class Streams:
     """The streams of all clients of this process."""
 
-    def __init__(
-        self, feed: SequencedFeed, tailer: Tailer, heartbeat_s: float = HEARTBEAT_S
-    ) -> None:
+    def __init__(self, feed: SequencedFeed, tailer: Tailer) -> None:
         self._feed = feed
         self._tailer = tailer
-        self._heartbeat_s = heartbeat_s
-        self._closing = False
+        self.closing = False
 
     def close(self) -> None:
         """End every stream: clients come back by themselves and resume."""
-        self._closing = True
+        self.closing = True
         self._tailer.release()
 
-    async def stream(self, election: str, after: int, known: int) -> AsyncIterator[bytes]:
-        """The bytes of a client's stream: every change after a sequence, then what comes.
+    def open(
+        self, election: str, after: int, known: int, wanted: Wanted = EVERYTHING
+    ) -> "ClientStream":
+        """The stream of a client that has everything up to `after`; `known` is a sequence that
+        the feed has reached."""
+        return ClientStream(self, self._tailer.ring(election, known), election, after, wanted)
 
-        `known` is a sequence that the feed has reached. A comment goes out at every heartbeat,
-        between changes too, so that a client can tell a quiet feed from a dead one.
-        """
-        ring = self._tailer.ring(election, known)
-        live_after = ring.last
-        now_s = asyncio.get_running_loop().time
-        comment_due_s = now_s() + self._heartbeat_s
-        yield OPENING
-        while not self._closing:
-            frames = await self._next(ring, election, after)
-            if frames:
-                yield b"".join(frame.sent for frame in frames)
-                after = frames[-1].sequence
-                _observe(ring, frames, live_after)
-            elif not self._closing:
-                await ring.grows(comment_due_s - now_s())
-            if now_s() >= comment_due_s:
-                yield HEARTBEAT
-                comment_due_s = now_s() + self._heartbeat_s
-
-    async def _next(self, ring: Ring, election: str, after: int) -> list[Frame]:
+    async def next_part(self, ring: Ring, election: str, after: int, wanted: Wanted) -> "Part":
+        """What a client gets next: from the ring, or, where it is behind it, of the database."""
         held = ring.after(after)
         if held is not None:
-            return held
+            through = held[-1].sequence if held else after
+            if not wanted.all:
+                held = [each for each in held if wanted.concerns(each.villages)]
+            return Part(held, through)
         try:
-            changes = await self._feed.changes(election, after, CHUNK_FRAMES)
+            async with asyncio.timeout(READ_S):
+                found = await self._look_on(ring, election, after, wanted)
         except Exception as error:
             logger.warning("a client waits for the database", extra={"error": repr(error)})
             await asyncio.sleep(POLL_S)
-            return []
-        return [frame(change) for change in changes]
+            return Part([], after)
+        return Part([frame(change) for change in found.changes], found.through)
+
+    async def _look_on(self, ring: Ring, election: str, after: int, wanted: Wanted) -> Found:
+        if not wanted.all:
+            return await look_on(self._feed, election, wanted, after, ring.last, CHUNK_FRAMES)
+        changes = await self._feed.changes(election, after, CHUNK_FRAMES)
+        assert changes, "the feed has a gap"
+        return Found(changes, changes[-1].sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a stream: with it the client has all that it wants up to `through`."""
+
+    frames: list[Frame]
+    through: int
+
+
+class ClientStream:
+    """One client's stream.
+
+    The client has all that it wants up to `_after`; the last id that it was given is `_told`,
+    which lies before that where what came since was not wanted.
+    """
+
+    def __init__(
+        self, streams: Streams, ring: Ring, election: str, after: int, wanted: Wanted
+    ) -> None:
+        self._streams = streams
+        self._ring = ring
+        self._election = election
+        self._wanted = wanted
+        self._after = after
+        self._told = after
+        # Whether it once had everything, and how long it has kept us waiting since it last had.
+        self._live = False
+        self._waited_s = 0.0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes: every wanted change, then what comes.
+
+        A comment goes out at every heartbeat, between changes too, so that a client can tell a
+        quiet feed from a dead one.
+        """
+        now_s = asyncio.get_running_loop().time
+        comment_due_s = now_s() + HEARTBEAT_S
+        live_after = self._ring.last
+        yield OPENING
+        while not self._streams.closing:
+            part = await self._next()
+            if part.frames:
+                began_s = now_s()
+                yield self._ring.joined(part.frames)
+                self._waited_s += now_s() - began_s
+                self._told = part.frames[-1].sequence
+                _observe(self._ring, part.frames, live_after)
+            self._after = part.through
+            await self._rest(comment_due_s - now_s())
+            if now_s() >= comment_due_s:
+                yield self._moved_on() + HEARTBEAT
+                comment_due_s = now_s() + HEARTBEAT_S
+            elif self._after - self._told >= STRETCH:
+                yield self._moved_on() + BLANK
+            if self._lags():
+                metrics.CUT.labels("behind").inc()
+                yield self.lagging()
+                return
+        yield self._moved_on() + BLANK
+
+    async def _next(self) -> Part:
+        return await self._streams.next_part(self._ring, self._election, self._after, self._wanted)
+
+    async def _rest(self, wait_s: float) -> None:
+        """Where the client has everything, wait until there is more or the time is over."""
+        if self._after >= self._ring.last and not self._streams.closing:
+            self._live = True
+            self._waited_s = 0.0
+            await self._ring.grows(wait_s)
+
+    def _moved_on(self) -> bytes:
+        """Moves the client's Last-Event-ID on, where changes were left out, without an event."""
+        if self._told == self._after:
+            return b""
+        self._told = self._after
+        return b"id: %d\n" % self._after
+
+    def _lags(self) -> bool:
+        """Whether it had everything and then took too little to stay within the ring. Who is on
+        the way from further back is not cut: reading pages of the past is what resuming is."""
+        return self._live and self._waited_s >= LAGGING_S and self._ring.is_past(self._after)
+
+    def lagging(self) -> bytes:
+        """The last event of a client that is cut."""
+        told = {"sequence": self._after, "last": self._ring.last, "detail": LAGGING_DETAIL}
+        head = b"retry: %d\nid: %d\nevent: lagging\n" % (LAGGING_RETRY_MS, self._after)
+        return head + b"data: %s\n\n" % orjson.dumps(told)
 
 
 def _observe(ring: Ring, frames: list[Frame], live_after: int) -> None:

@@ -20,6 +20,7 @@ from services.notifier.domain.voters import (
     VoterKey,
     number_voters,
 )
+from services.notifier.domain.wanted import Wanted
 from services.notifier.feed import ServedChange, keep_unreadable
 from services.notifier.records import Area, VoterBatch
 from shared.database import driver_of
@@ -73,6 +74,16 @@ _CHANGES = text(
     " position, time, stage FROM notifier.voter_changes"
     " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
 )
+
+# By the key alone: who asks bounds how far it looks.
+_WANTED_CHANGES = text(
+    "SELECT sequence, election, voter::text AS voter, kind, reason, from_village, to_village,"
+    " position, time, stage FROM notifier.voter_changes"
+    " WHERE election = :election AND sequence > :after AND sequence <= :end"
+    " AND (from_village = ANY(:villages) OR to_village = ANY(:villages)"
+    " OR left(from_village, 8) = ANY(:districts) OR left(to_village, 8) = ANY(:districts))"
+    " ORDER BY sequence LIMIT :limit"
+).bindparams(bindparam("villages", type_=ARRAY(Text)), bindparam("districts", type_=ARRAY(Text)))
 
 _CHANGE_COLUMNS: Final = (
     *("election", "sequence", "voter", "kind", "reason", "from_village", "to_village"),
@@ -136,6 +147,23 @@ class VoterFeed:
         arguments = {"election": election, "after": after, "limit": limit}
         async with self._reading() as connection:
             rows = (await connection.execute(_CHANGES, arguments)).mappings().all()
+        return [_served(dict(row)) for row in rows]
+
+    async def wanted_changes(
+        self, election: str, wanted: Wanted, after: int, end: int, limit: int
+    ) -> list[ServedChange]:
+        """The wanted changes after a sequence and up to another, which the feed must have
+        reached, in order, at most `limit`."""
+        arguments = {
+            "election": election,
+            "villages": sorted(wanted.villages),
+            "districts": sorted(wanted.districts),
+            "after": after,
+            "end": end,
+            "limit": limit,
+        }
+        async with self._reading() as connection:
+            rows = (await connection.execute(_WANTED_CHANGES, arguments)).mappings().all()
         return [_served(dict(row)) for row in rows]
 
     @asynccontextmanager
@@ -217,4 +245,5 @@ async def _write_told(connection: AsyncConnection, told: dict[VoterKey, ToldVote
 
 def _served(members: dict[str, Any]) -> ServedChange:
     body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
-    return ServedChange(members["sequence"], members["time"], body)
+    villages = tuple(filter(None, (members["from_village"], members["to_village"])))
+    return ServedChange(members["sequence"], members["time"], body, villages=villages)

@@ -297,7 +297,7 @@ async def test_the_first_bytes_of_a_quiet_stream_come_at_once(notifier: Notifier
     began = time.monotonic()
     async with notifier.client.stream("GET", url) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == "no-store, no-transform"
         assert answer.headers["x-accel-buffering"] == "no"
         async for text in answer.aiter_text():
             assert text.startswith("retry: 2000\n")
@@ -366,13 +366,19 @@ async def test_a_client_that_does_not_read_holds_nobody_up(
         assert time.monotonic() - began < 8
 
 
-async def test_a_stop_ends_streams_cleanly_within_seconds(notifier: NotifierProcess) -> None:
-    async with notifier.client.stream("GET", f"/v1/elections/{ELECTION}/stream") as answer:
+async def test_a_stop_ends_streams_cleanly_within_seconds_and_says_how_far_they_came(
+    notifier: NotifierProcess, topic: TopicWriter
+) -> None:
+    url = f"/v1/elections/{ELECTION}/stream?village={VILLAGES[1]}"
+    async with notifier.client.stream("GET", url) as answer:
         lines = answer.aiter_lines()
         assert await anext(lines) == "retry: 2000"
+        await topic.write(growth(VILLAGE, 1, 1))
+        await streamed(notifier, last=1)
         began = time.monotonic()
         stopping = asyncio.create_task(notifier.signal(signal.SIGTERM))
-        assert [line async for line in lines if line.startswith("data")] == []
+        rest = [line async for line in lines if line.startswith(("id", "data"))]
+        assert rest == ["id: 1"]
     assert await stopping == -signal.SIGTERM
     assert time.monotonic() - began < 4
 

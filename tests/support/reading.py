@@ -109,15 +109,16 @@ async def read_stream(
 
 
 async def server_sent(response: httpx.Response) -> AsyncGenerator[tuple[int, Row], None]:
-    """The events of a stream: each with its `id`, comments left out."""
+    """The changes of a stream: each with its `id`; comments and whatever else are left out."""
     members: dict[str, str] = {}
     async for line in response.aiter_lines():
         if line:
             name, _, value = line.partition(":")
             members[name] = value.strip()
-        elif "data" in members:
+            continue
+        if members.get("event") == "change":
             yield int(members["id"]), json.loads(members["data"])
-            members = {}
+        members = {}
 
 
 async def read_topic(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
