@@ -8,6 +8,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import typer  # noqa: E402
 
 from cli import demo, parked, tokens, up  # noqa: E402
+from cli.acknowledged import acknowledged  # noqa: E402
 from cli.as_of import as_of  # noqa: E402
 from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
@@ -33,6 +34,7 @@ main.command("explain")(explain)
 main.command("republish")(republish)
 main.command("replay")(replay)
 main.command("verify")(verify)
+main.command("acknowledged")(acknowledged)
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

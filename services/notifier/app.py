@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.notifier import metrics
+from services.notifier.acknowledgements import Acknowledgements
+from services.notifier.acknowledgements_api import acknowledgement_routes
 from services.notifier.addresses import Resolver
 from services.notifier.api import feed_routes, voter_routes
 from services.notifier.courier import SystemClock
@@ -121,6 +123,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
     voters = Following(voter_feed, VoterFeed(past), tailer)
     webhooks = Webhooks(settings, feed)
+    acknowledgements = Acknowledgements(engine)
 
     def on_numbered() -> None:
         villages.wake()
@@ -152,6 +155,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
             *villages.parts(),
             *voters.parts(),
             *webhooks.parts(),
+            acknowledgements.measure(),
         )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -175,6 +179,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     app.state.streams = streams
     app.include_router(feed_routes(feed, villages.streams))
     app.include_router(voter_routes(voter_feed, feed, voters.streams))
+    app.include_router(acknowledgement_routes(acknowledgements, feed, voter_feed))
     app.include_router(webhooks.routes)
     for away in (DBAPIError, PoolTimeoutError, OSError):
         app.add_exception_handler(away, _on_database_away)

@@ -34,6 +34,11 @@ CUT: Final = Counter(
     "SSE clients cut: fallen too far behind, or stalled, taking no bytes",
     ["why"],
 )
+UNACKNOWLEDGED: Final = Gauge(
+    "cacah_notifier_unacknowledged",
+    "Changes of a feed that a token of KPU's has not acknowledged, where it acknowledges any",
+    ["election", "feed", "token", "name"],
+)
 NUMBERED_S: Final = Histogram(
     "cacah_notifier_numbered_seconds",
     "From the append to the log until the change is numbered and committed",
