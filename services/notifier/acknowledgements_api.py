@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from services.notifier import answers
 from services.notifier.acknowledgements import (
     SETTINGS_TOKEN,
     Acknowledged,
@@ -18,11 +19,13 @@ from services.notifier.records import ELECTION_PATTERN
 from services.notifier.streaming import FeedEnd
 from shared.access import Principal, Role, require
 from shared.bodies import read_as
+from shared.documenting import KPU, Asked, Body, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
 _ELECTION: Final = re.compile(ELECTION_PATTERN)
 _MOST: Final = 2**53
+_SO_FAR: Final = json_answer("How far.", answers.Acknowledged, answers.ACKNOWLEDGED)
 
 
 class _Ends(Protocol):
@@ -31,7 +34,7 @@ class _Ends(Protocol):
     async def election(self, election: str) -> FeedEnd | None: ...
 
 
-class _Statement(BaseModel):
+class Statement(BaseModel):
     """Everything up to `sequence` is in KPU's own list."""
 
     model_config = ConfigDict(extra="forbid")
@@ -46,6 +49,11 @@ def acknowledgement_routes(held: Acknowledgements, villages: _Ends, voters: _End
     _add_feed(router, held, FeedName.VILLAGES, villages, "/elections/{election}/acknowledged")
 
     @router.get("/acknowledged", summary="How far each feed was acknowledged")
+    @documented(
+        KPU,
+        {200: json_answer("All of them.", answers.AllAcknowledged, answers.ALL_ACKNOWLEDGED)},
+        ProblemType.UNAVAILABLE,
+    )
     async def all_acknowledged(request: Request) -> JsonResponse:
         """A KPU token sees its own, an operator those of every token in force."""
         principal = await require(request, Role.KPU)
@@ -60,6 +68,7 @@ def _add_feed(
     router: APIRouter, held: Acknowledgements, feed: FeedName, ends: _Ends, path: str
 ) -> None:
     @router.get(path, summary=f"How far you have acknowledged the feed of {feed}")
+    @documented(KPU, {200: _SO_FAR}, ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
     async def acknowledged(request: Request, election: str) -> JsonResponse:
         """`sequence` is 0, and `acknowledged_at` null, before the first statement; `behind` is
         how many changes follow."""
@@ -68,13 +77,20 @@ def _add_feed(
         return JsonResponse(await _shown(held, feed, principal, end))
 
     @router.put(path, summary=f"State how far you have taken the feed of {feed} over")
+    @documented(
+        KPU,
+        {200: _SO_FAR},
+        *(ProblemType.INVALID, (ProblemType.INVALID, 409), ProblemType.TOO_LARGE),
+        *(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE),
+        asked=Asked((Body({"sequence": 4800}, Statement),)),
+    )
     async def acknowledge(request: Request, election: str) -> JsonResponse:
         """`{"sequence": S}`: every change up to S is in your own list. It only moves forward: a
         lower one than before is refused with 409, the same again changes nothing. Nothing
         depends on it but what both sides are shown."""
         principal = await require(request, Role.KPU)
         end = await _end(ends, election)
-        stated = (await read_as(request, _Statement)).sequence
+        stated = (await read_as(request, Statement)).sequence
         if stated > end.sequence:
             raise _beyond(end.sequence)
         now = datetime.now(UTC)

@@ -8,6 +8,7 @@ import orjson
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from services.notifier.acknowledgements import FeedName
 from services.notifier.domain.voters import Kind
 from services.notifier.feed import ServedChange
 from services.notifier.posting import Fault
@@ -65,10 +66,20 @@ class VoterChange(TypedDict):
     stage: str | None
 
 
+Through = Annotated[
+    int,
+    Field(
+        description="With `village` or `district`: nothing that was asked for is missing up to"
+        " here. Go on with `after` being this."
+    ),
+]
+
+
 class VillageChanges(TypedDict):
     """In order and without a gap; `last` is the feed's last sequence."""
 
     changes: list[VillageChange]
+    through: NotRequired[Through]
     last: int
 
 
@@ -76,7 +87,31 @@ class VoterChanges(TypedDict):
     """In order and without a gap; `last` is the feed's last sequence."""
 
     changes: list[VoterChange]
+    through: NotRequired[Through]
     last: int
+
+
+class Acknowledged(TypedDict):
+    """How far KPU has taken a feed over: `sequence` is 0 and `acknowledged_at` null before it said
+    so first; `behind` changes follow up to `last`."""
+
+    election: str
+    feed: Annotated[str, among(FeedName)]
+    sequence: int
+    acknowledged_at: datetime | None
+    last: int
+    behind: int
+
+
+class AcknowledgedByToken(Acknowledged):
+    """As `Acknowledged`, and whose it is; `token` is null for the operator of the settings."""
+
+    token: int | None
+    name: str
+
+
+class AllAcknowledged(TypedDict):
+    acknowledged: list[AcknowledgedByToken]
 
 
 class Feed(TypedDict):
@@ -260,6 +295,15 @@ FEEDS: Final = {
     "elections": [{"id": "pilkada-2024", "area": "15.01", "sequence": 4821, "position": 120345}]
 }
 CHANGES: Final = {"changes": [CHANGE], "last": 4821}
+ACKNOWLEDGED: Final = {
+    "election": "pilkada-2024",
+    "feed": "villages",
+    "sequence": 4800,
+    "acknowledged_at": TIME,
+    "last": 4821,
+    "behind": 21,
+}
+ALL_ACKNOWLEDGED: Final = {"acknowledged": [ACKNOWLEDGED | {"token": 7, "name": "KPU Kerinci"}]}
 VOTER_CHANGES: Final = {"changes": [VOTER_CHANGE], "last": 912}
 SNAPSHOT: Final = {
     "sequence": 4821,

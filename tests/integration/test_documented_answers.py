@@ -260,6 +260,13 @@ async def test_what_the_notifier_answers_and_streams_is_as_documented(office: Of
     await http.get(f"{PILKADA}/snapshot?as_of=soon")
     await http.get(f"{PILKADA}/changes?after=99999999")
     await http.get("/v1/elections/nobody/changes")
+    await http.get(f"{PILKADA}/changes?village={SIULAK_GEDANG}")
+    await http.get(f"{PILKADA}/changes?village=31.71.01.1001")
+    for feed in ("", "/voters"):
+        for sequence in (1, 0, 99_999_999):
+            await http.put(f"{PILKADA}{feed}/acknowledged", json={"sequence": sequence})
+        await http.get(f"{PILKADA}{feed}/acknowledged")
+    await http.get("/v1/acknowledged")
     await http.get(f"{PILKADA}/changes", headers=office.station)
     for path in (f"{PILKADA}/stream", f"{PILKADA}/voters/stream"):
         assert await streamed_faults(door, path) == []
