@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from cli.importing.faults import Fault, Flaw, Kind, masked
 from cli.importing.layouts import REASON_PREFIX, Layout, Member
 from cli.importing.niks_seen import NiksSeen
 from cli.importing.people import People, Person, disagrees
 from cli.importing.refused_rows import RefusedRows
-from cli.importing.rows import ImportStoppedError, Row, Source
+from cli.importing.stopping import ImportStoppedError
+from shared.lists.faults import Fault, Flaw, Kind, masked
+from shared.lists.rows import Row, Source
 
 EXAMPLES_KEPT: Final = 3
 REPORT_EVERY_ROWS: Final = 5_000

@@ -10,12 +10,13 @@ from rich.console import Console
 
 from cli.importing.delivering import BATCH_ROWS, MAX_BATCH_ROWS
 from cli.importing.layouts import Form
-from cli.importing.rows import ImportStoppedError
 from cli.importing.running import REGISTRY_SETTING, TOKEN_SETTING, Options, run
-from cli.importing.village_codes import dotted
+from cli.importing.stopping import ImportStoppedError
 from cli.stack import StackError
 from cli.up import read_settings
 from shared.calendar import office_date
+from shared.lists.rows import UnreadableListError
+from shared.lists.village_codes import dotted
 from shared.regions import village_codes
 
 COULD_NOT_RUN: Final = 2
@@ -95,7 +96,7 @@ def import_file(
             settings=settings.at(home or settings.home),
         )
         status = run(options, console)
-    except* (ImportStoppedError, StackError) as stopped:
+    except* (ImportStoppedError, UnreadableListError, StackError) as stopped:
         typer.echo(f"cacah import: {_first(stopped)}", err=True)
         status = COULD_NOT_RUN
     except* OSError as failed:

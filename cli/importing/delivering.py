@@ -15,7 +15,8 @@ from cli.importing.events import Event, Writer
 from cli.importing.people import People, Person
 from cli.importing.progress import Counts, Progress
 from cli.importing.refused_rows import RefusedRows
-from cli.importing.rows import ImportStoppedError, Row
+from cli.importing.stopping import ImportStoppedError
+from shared.lists.rows import Row
 
 # Two events a row at most, of the 5,000 that the registry takes at once.
 BATCH_ROWS: Final = 2_000

@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from cli.importing.events import Event
-from cli.importing.rows import ImportStoppedError
+from cli.importing.stopping import ImportStoppedError
 
 ANSWER_WITHIN_S: Final = 60.0
 FIRST_WAIT_S: Final = 0.25

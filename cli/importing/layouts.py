@@ -10,7 +10,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cli.importing.rows import ImportStoppedError, Row
+from cli.importing.stopping import ImportStoppedError
+from shared.lists.rows import Row
 
 # Heads the last column of the refused rows; a file that has it is such a file, mended.
 REASON_COLUMN: Final = "cacah: reason"

@@ -11,14 +11,15 @@ from typing import Final, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from cli.importing.faults import Fault, Flaw, Kind, masked
 from cli.importing.layouts import Layout, Member
-from cli.importing.rows import ImportStoppedError, Row
-from cli.importing.village_codes import village_of
+from cli.importing.stopping import ImportStoppedError
 from cli.importing.written_dates import birth_date_of
 from services.registry.domain import nik as niks
 from services.registry.domain.submissions import Name
 from shared.events.facts import Sex
+from shared.lists.faults import Fault, Flaw, Kind, masked
+from shared.lists.rows import Row
+from shared.lists.village_codes import village_of
 
 REMEMBERED_VALUES: Final = 100_000
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from cli.importing.rows import ImportStoppedError
+from cli.importing.stopping import ImportStoppedError
 
 # A file of the same name with other content is the mended one within this time, and its rows
 # that did not change are sent under the same ids; later it is a new list.

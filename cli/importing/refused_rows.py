@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from cli.importing.layouts import REASON_COLUMN, REASON_PREFIX, Layout
-from cli.importing.rows import ImportStoppedError, Row
-from cli.importing.text_files import DP4_DELIMITER
+from cli.importing.stopping import ImportStoppedError
+from shared.lists.rows import Row
+from shared.lists.text_files import DP4_DELIMITER
 
 _MARK: Final = ".refused"
 _ATTEMPTS: Final = 1_000

@@ -17,17 +17,18 @@ from cli.importing.delivering import Delivery
 from cli.importing.door import Door
 from cli.importing.events import Writer
 from cli.importing.layouts import Form, Layout, read_mapping, recognise
-from cli.importing.opening import open_source
 from cli.importing.people import People
 from cli.importing.progress import Progress, fingerprint
 from cli.importing.refused_rows import RefusedRows, refused_path
 from cli.importing.reporting import report_findings, report_refused_file, report_sent
-from cli.importing.rows import ImportStoppedError, Source
 from cli.importing.showing import Showing
+from cli.importing.stopping import ImportStoppedError
 from cli.stack import StackSettings
 from cli.stack import home as stack_home
 from cli.stack.services import urls
 from shared.calendar import OFFICE_ZONE, office_date
+from shared.lists.opening import open_source
+from shared.lists.rows import Source
 
 TOKEN_SETTING: Final = "CACAH_TOKEN"  # noqa: S105 - the name of a setting
 REGISTRY_SETTING: Final = "CACAH_REGISTRY_URL"

@@ -6,9 +6,9 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from cli.importing.faults import Fault, Kind
 from services.registry.domain.submissions import BirthDate
 from shared.calendar import latest_day
+from shared.lists.faults import Fault, Kind
 
 _DAY_FIRST: Final = re.compile(
     r"([0-9]{1,2}|\*{1,2})([|/.-])([0-9]{1,2}|\*{1,2})\2([0-9]{4}|\*{4})"

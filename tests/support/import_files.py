@@ -9,9 +9,9 @@ from typing import Final
 
 from cli.importing.checking import Findings, check
 from cli.importing.layouts import ColumnMapping, Form, recognise
-from cli.importing.opening import open_source
 from cli.importing.people import People
 from cli.importing.refused_rows import RefusedRows, refused_path
+from shared.lists.opening import open_source
 
 TODAY: Final = date(2024, 7, 1)
 HEADER: Final = "nik,nama,jenis_kelamin,tanggal_lahir,status_kawin,kode_desa"

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.importing.faults import Fault, Kind, masked
 from cli.importing.niks_seen import NiksSeen
 from cli.importing.people import name_of, nik_of
-from cli.importing.village_codes import new_codes, village_of
 from cli.importing.written_dates import birth_date_of
+from shared.lists.faults import Fault, Kind, masked
+from shared.lists.village_codes import new_codes, village_of
 from shared.regions import village_codes
 from tests.support.import_files import TODAY
 

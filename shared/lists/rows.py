@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from cli.importing.faults import Fault
+from shared.lists.faults import Fault
 
 
-class ImportStoppedError(Exception):
-    """The import cannot go on; the message is one sentence that says what to do."""
+class UnreadableListError(Exception):
+    """No rows can be read from it; the message is one sentence that says what to do."""
 
 
 class Row(NamedTuple):

@@ -9,7 +9,7 @@ import re
 from functools import cache
 from typing import Final
 
-from cli.importing.faults import Fault, Kind
+from shared.lists.faults import Fault, Kind
 from shared.regions import DATA, village_codes
 
 RECODES: Final = DATA / "recode_2019_2022.csv"

@@ -11,8 +11,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from cli.importing.faults import Fault, Kind
-from cli.importing.rows import ImportStoppedError, Row
+from shared.lists.faults import Fault, Kind
+from shared.lists.rows import Row, UnreadableListError
 
 LINE_LIMIT: Final = 65_536
 # A text of more lines than this is a quotation mark left open.
@@ -30,10 +30,11 @@ _TOO_LONG_FAULT: Final = Fault(Kind.ROW_TOO_LONG, f"{LINE_LIMIT:,}")
 
 
 class TextFile:
-    """A CSV or `#`-delimited file. Raises ImportStoppedError when it holds no text."""
+    """A CSV or `#`-delimited file. Raises UnreadableListError when it holds no text."""
 
-    def __init__(self, path: Path, delimiter: str | None = None) -> None:
+    def __init__(self, path: Path, delimiter: str | None = None, name: str | None = None) -> None:
         self._path = path
+        self._name = name or str(path)
         self._encoding = _encoding(path)
         self._bytes = path.stat().st_size
         self._open: BinaryIO | None = None
@@ -102,7 +103,7 @@ class TextFile:
         with self._opened() as text:
             first = next((line for line in self._lines(text) if line.strip()), None)
         if first is None:
-            raise ImportStoppedError(f"{self._path} is empty; there is nothing to import")
+            raise UnreadableListError(f"{self._name} is empty; there is no row in it")
         best = max(DELIMITERS, key=first.count)
         return best if best in first else ","
 

@@ -1,0 +1,1 @@
+"""Lists as offices have them: CSV, DP4's `#`-delimited text and XLSX, a row at a time."""
