@@ -83,7 +83,7 @@ def audit(
 ) -> None:
     """List who looked voters up, when and what for, the oldest first."""
     found = _with_database(home, lambda engine: _read_audit(engine, after))
-    columns = ["number", "at (UTC)", "token", "role", "name", "persons", "purpose"]
+    columns = ["number", "at (UTC)", "token", "role", "name", "asked for", "persons", "purpose"]
     table = Table(*columns, box=None, pad_edge=False)
     if persons:
         table.add_column("resident_id")
@@ -112,6 +112,7 @@ def _audit_row(look_up: LookUp) -> list[str]:
         str(look_up.token_id or "settings"),
         look_up.role,
         look_up.name,
+        look_up.asked_for,
         str(len(look_up.resident_ids)),
         look_up.purpose,
     ]

@@ -99,12 +99,14 @@ class ProblemDetails(TypedDict):
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A refusal as a value. `field` is the dotted path of the member at fault, if there is one;
-    `detail` is one sentence that says what to do, without any personal value."""
+    `detail` is one sentence that says what to do, without any personal value. `more` are further
+    members at fault, each with its sentence."""
 
     type: ProblemType
     detail: str
     field: str | None = None
     status: int | None = None
+    more: tuple[tuple[str, str], ...] = ()
 
     @property
     def http_status(self) -> int:
@@ -119,11 +121,13 @@ class Problem:
             "detail": self.detail,
         }
         if self.field is not None:
-            pointer = "#/" + self.field.replace(".", "/")
-            body["errors"] = [
-                {"field": self.field, "pointer": pointer, "detail": self.detail},
-            ]
+            faults = ((self.field, self.detail), *self.more)
+            body["errors"] = [_error(field, detail) for field, detail in faults]
         return body
+
+
+def _error(field: str, detail: str) -> dict[str, str]:
+    return {"field": field, "pointer": "#/" + field.replace(".", "/"), "detail": detail}
 
 
 class ProblemError(Exception):

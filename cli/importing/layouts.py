@@ -1,6 +1,5 @@
 """What the columns of a file mean: the two known forms, a header, or a mapping file."""
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cli.importing.stopping import ImportStoppedError
 from shared.lists.rows import Row
+from shared.lists.titles import NIK_TITLES, VILLAGE_TITLES, DoubleTitleError, places_of, plain
 
 # Heads the last column of the refused rows; a file that has it is such a file, mended.
 REASON_COLUMN: Final = "cacah: reason"
@@ -65,19 +65,16 @@ COLUMNS: Final[dict[Form, tuple[str, ...]]] = {
     ),
 }
 
-# Titles in lower case without anything but letters and digits.
+# As `plain` writes them.
 TITLES: Final[dict[Member, frozenset[str]]] = {
-    Member.NIK: frozenset({"nik", "nonik", "nomornik", "nomorindukkependudukan"}),
+    Member.NIK: NIK_TITLES,
     Member.NAME: frozenset({"name", "nama", "namalengkap"}),
     Member.SEX: frozenset({"sex", "jeniskelamin", "jnskelamin", "kelamin", "jk"}),
     Member.BIRTH_DATE: frozenset({"birthdate", "tanggallahir", "tgllahir"}),
     Member.MARITAL_STATUS: frozenset(
         {"maritalstatus", "kawin", "statuskawin", "statusperkawinan", "stskawin"}
     ),
-    Member.VILLAGE: frozenset(
-        {"village", "villagecode", "kodedesa", "kodekelurahan", "kodedesakelurahan"}
-        | {"kodekel", "kddesa", "kdkel", "kodewilayah"}
-    ),
+    Member.VILLAGE: VILLAGE_TITLES,
     Member.DISTRICT: frozenset({"district", "districtcode", "kodekecamatan", "kodekec", "kdkec"}),
     Member.SERVICE: frozenset({"service"}),
     Member.RECORDED: frozenset({"recorded", "ktpel", "ektp", "statusktpel"}),
@@ -90,7 +87,6 @@ _INDONESIAN: Final = {
     Member.MARITAL_STATUS: "status_kawin",
     Member.VILLAGE: "kode_desa",
 }
-_NOT_LETTERS: Final = re.compile(r"[^0-9a-z]")
 
 
 class ColumnMapping(BaseModel):
@@ -166,26 +162,14 @@ def _layout(cells: Sequence[str], form: Form | None, mapping: ColumnMapping | No
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    return any(_plain(cell) in titles for cell in cells for titles in TITLES.values())
-
-
-def _plain(title: str) -> str:
-    return _NOT_LETTERS.sub("", title.lower())
+    return any(plain(cell) in titles for cell in cells for titles in TITLES.values())
 
 
 def _by_title(titles: Sequence[str]) -> dict[Member, int]:
-    plain = [_plain(title) for title in titles]
-    places = {}
-    for member, known in TITLES.items():
-        found = [place for place, title in enumerate(plain) if title in known]
-        if len(found) > 1:
-            raise ImportStoppedError(
-                f"the columns {found[0] + 1} and {found[1] + 1} both look like {member};"
-                " say in a mapping file which one it is"
-            )
-        if found:
-            places[member] = found[0]
-    return places
+    try:
+        return places_of(titles, TITLES)
+    except DoubleTitleError as error:
+        raise ImportStoppedError(f"{error}; say in a mapping file which one it is") from None
 
 
 def _mapped(cells: Sequence[str], mapping: ColumnMapping) -> Layout:

@@ -15,6 +15,8 @@ from services.notifier.acknowledgements import Acknowledgements
 from services.notifier.acknowledgements_api import acknowledgement_routes
 from services.notifier.addresses import Resolver
 from services.notifier.api import feed_routes, voter_routes
+from services.notifier.compare_api import compare_routes
+from services.notifier.comparing import Comparing
 from services.notifier.courier import SystemClock
 from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
@@ -26,6 +28,8 @@ from services.notifier.streaming import Announcer, SequencedFeed, Streams, Taile
 from services.notifier.subscriber import Subscriber
 from services.notifier.subscriptions import Subscriptions
 from services.notifier.subscriptions_api import disabled_routes, subscription_routes
+from services.notifier.supplements import Supplements
+from services.notifier.supplements_api import supplement_routes
 from services.notifier.voter_feed import VOTER_CHANNEL, VoterFeed
 from shared.access import Tokens
 from shared.database import create_engine
@@ -181,6 +185,8 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     app.include_router(voter_routes(voter_feed, feed, voters.streams))
     app.include_router(acknowledgement_routes(acknowledgements, feed, voter_feed))
     app.include_router(webhooks.routes)
+    app.include_router(compare_routes(feed, Comparing(engine)))
+    app.include_router(supplement_routes(feed, Supplements(engine)))
     for away in (DBAPIError, PoolTimeoutError, OSError):
         app.add_exception_handler(away, _on_database_away)
     return app

@@ -17,6 +17,7 @@ from services.registry.lookups_api import router as lookups_router
 from services.registry.parked_api import router as parked_router
 from services.registry.parking import Parking
 from services.registry.relay import CHANNEL, Relay
+from services.registry.resolving import Resolving
 from services.registry.settings import RegistrySettings
 from services.registry.vault import Vault
 from shared.access import Tokens
@@ -76,6 +77,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     app.state.appender = appender
     app.state.parking = Parking(asked, ledger, appended.set)
     app.state.lookups = LookUps(asked, vault)
+    app.state.resolving = Resolving(asked, vault)
     app.state.relay = relay
     app.state.tokens = Tokens(engine, token.get_secret_value() if token else None)
     # Ahead of FastAPI's own route to the same function, which stays for the documentation: it

@@ -35,7 +35,8 @@ _NOTE = text(
     " VALUES (:token_id, :role, :name, :purpose, CAST(:residents AS uuid[]))"
 )
 _AUDIT = text(
-    "SELECT lookup_id, at, token_id, role, name, purpose, resident_ids FROM registry.lookups"
+    "SELECT lookup_id, at, token_id, role, name, purpose, resident_ids, asked_for"
+    " FROM registry.lookups"
     " WHERE lookup_id > :after ORDER BY lookup_id LIMIT :limit"
 )
 
@@ -44,7 +45,11 @@ AUDIT_PAGE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """One look-up as the audit has it; `token_id` is None for the operator of the settings."""
+    """One look-up as the audit has it; `token_id` is None for the operator of the settings.
+
+    `asked_for` is `name` where residents were to be named, and `resident_id` where a NIK's resident
+    was to be found; of one that nobody has, `resident_ids` is empty.
+    """
 
     lookup_id: int
     at: datetime
@@ -53,6 +58,7 @@ class LookUp:
     name: str
     purpose: str
     resident_ids: tuple[UUID, ...]
+    asked_for: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ async def read_audit(connection: AsyncConnection, after: int, limit: int) -> lis
             row.name,
             row.purpose,
             tuple(row.resident_ids),
+            row.asked_for,
         )
         for row in rows
     ]

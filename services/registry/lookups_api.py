@@ -1,14 +1,15 @@
-"""The registry's door for KPU's look-ups: from `resident_id` to NIK and name."""
+"""The registry's door for KPU's look-ups: from `resident_id` to NIK and name, and back."""
 
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.registry import answers
 from services.registry.domain.submissions import Reason
 from services.registry.lookups import LookUps
+from services.registry.resolving import Resolving
 from shared.access import Principal, Role, require
 from shared.bodies import read_as
 from shared.documenting import KPU, Asked, Body, documented, json_answer
@@ -18,6 +19,7 @@ from shared.web import JsonResponse
 router = APIRouter()
 
 MOST_RESIDENTS: Final = 1_000
+MOST_NIKS: Final = 10_000
 
 
 class LookUp(BaseModel):
@@ -67,6 +69,51 @@ async def look_voters_up(request: Request) -> JsonResponse:
                 if each in found
             ],
             "unknown": [each for each in residents if each not in found],
+        }
+    )
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+class ListedVoter(BaseModel):
+    """A row of KPU's list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    nik: Annotated[str, StringConstraints(pattern=r"^[0-9]{16}$")]
+    village: Annotated[str, StringConstraints(pattern=r"^[0-9]{2}(\.[0-9]{2}){2}\.[0-9]{4}$")]
+
+
+class Listed(BaseModel):
+    """Rows of a list by NIK, and what they are wanted for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    purpose: Reason
+    voters: Annotated[list[ListedVoter], Field(min_length=1, max_length=MOST_NIKS)]
+
+
+@router.post(
+    "/v1/voters/resolve",
+    summary="Find the resident_id of each NIK of a list",
+    description=(
+        "For KPU's tokens that an operator allowed to look voters up, and operators. Body:"
+        ' `{"purpose": "…", "voters": [{"nik", "village"}, …]}`, 1 to'
+        f" {MOST_NIKS:,} of them. Answers them in the order asked as `resident_id` and `village`;"
+        " `resident_id` is null where nobody has the NIK. Each NIK leaves a row in the audit, with"
+        " the purpose, before it is answered. The village is handed back as it came."
+    ),
+)
+async def resolve_voters(request: Request) -> JsonResponse:
+    principal = await _allowed(request)
+    asked = await read_as(request, Listed)
+    resolving: Resolving = request.app.state.resolving
+    found = await resolving.resolve(principal, asked.purpose, [v.nik for v in asked.voters])
+    pairs = zip(found, asked.voters, strict=True)
+    answer = JsonResponse(
+        {
+            "voters": [{"resident_id": who, "village": voter.village} for who, voter in pairs],
+            "unknown": found.count(None),
         }
     )
     answer.headers["Cache-Control"] = "no-store"

@@ -90,7 +90,7 @@ def _unpacks_to_less(archive: zipfile.ZipFile) -> bool:
     left = MAX_UNPACKED_BYTES
     for part in archive.infolist():
         # Have the reader go on to the end of what is packed, and not to the size that is said.
-        part.file_size = left + 1
+        part.file_size = left + 2 * _CHUNK_BYTES
         with archive.open(part) as unpacked:
             while left >= 0 and (chunk := unpacked.read(_CHUNK_BYTES)):
                 left -= len(chunk)

@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 
+from services.registry.lookups_api import MOST_NIKS
 from shared.access import Role
 from tests.integration.test_registry import (
     MASTER_KEY,
@@ -27,6 +28,7 @@ from tests.support.parts import Parts
 from tests.support.registry_process import registry_process
 
 PURPOSE: Final = "pencocokan DPT"
+VILLAGE: Final = "15.01.01.2001"
 AUDIT: Final = "SELECT * FROM registry.lookups ORDER BY lookup_id"
 
 
@@ -211,3 +213,65 @@ def test_no_log_line_tells_who_was_looked_up(
     said = log.read_text()
     assert NIK not in said
     assert "Rahasia" not in said
+
+
+async def resolve(
+    registry: Registry, *niks: str, headers: dict[str, str] = OPERATOR, **members: Any
+) -> httpx.Response:
+    voters = [{"nik": nik, "village": VILLAGE} for nik in niks]
+    body = {"purpose": PURPOSE, "voters": voters} | members
+    return await registry.post("/v1/voters/resolve", json=body, headers=headers)
+
+
+async def test_a_list_by_nik_is_resolved_in_its_order_and_each_nik_is_in_the_audit(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    first, second, nobodys = niks(3)
+    await send(registry, registered(first), registered(second))
+    ani, budi = await residents(registry)
+    answer = await resolve(registry, second, nobodys, first, headers=await kpu(registry))
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json() == {
+        "voters": [
+            {"resident_id": budi, "village": VILLAGE},
+            {"resident_id": None, "village": VILLAGE},
+            {"resident_id": ani, "village": VILLAGE},
+        ],
+        "unknown": 1,
+    }
+    noted = await rows(parts, database, AUDIT)
+    assert [list(map(str, row["resident_ids"])) for row in noted] == [[budi], [], [ani]]
+    assert {(row["asked_for"], row["purpose"], row["name"]) for row in noted} == {
+        ("resident_id", PURPOSE, "KPU Kerinci")
+    }
+
+
+async def test_of_a_nik_that_was_registered_anew_the_last_resident_counts(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    first = registered(name="Budi")
+    await send(registry, first, retracted(first), registered(name="Budi Santoso"))
+    _, again = await residents(registry)
+    assert (await resolve(registry, NIK)).json()["voters"][0]["resident_id"] == again
+    await rows(parts, database, "UPDATE registry.vault_keys SET wrapped_key = NULL")
+    assert (await resolve(registry, NIK)).json()["unknown"] == 1
+
+
+async def test_only_who_may_look_up_may_resolve_and_nothing_wrong_is_told_back(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    answer = await resolve(registry, NIK, headers=await kpu(registry, may_look_up=False))
+    assert answer.status_code == 403
+    for voters, field in (
+        ([], "voters"),
+        ([{"nik": NIK[:15], "village": VILLAGE}], "voters.0.nik"),
+        ([{"nik": NIK, "village": NIK}], "voters.0.village"),
+        ([{"nik": NIK, "village": VILLAGE, "name": "Budi"}], "body"),
+        ([{"nik": NIK, "village": VILLAGE}] * (MOST_NIKS + 1), "voters"),
+    ):
+        answer = await resolve(registry, voters=voters)
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == field
+        assert NIK[:15] not in answer.text
+    assert (await resolve(registry, NIK, purpose=f"tentang {NIK}")).status_code == 400
+    assert await rows(parts, database, AUDIT) == []

@@ -113,8 +113,9 @@ async def test_the_audit_lists_look_ups_with_their_purpose(engine: AsyncEngine) 
     heading, first, second = (await acting("audit")).stdout.splitlines()
     assert heading.split()[0] == "number"
     assert first.split()[0] == "1"
-    assert first.split()[3:] == ["3", "kpu", "KPU", "Kerinci", "2", "pencocokan", "DPT"]
-    assert second.split()[3:] == ["settings", "operator", "operator", "1", "[b]pemeriksaan[/b]"]
+    assert first.split()[3:] == ["3", "kpu", "KPU", "Kerinci", "name", "2", "pencocokan", "DPT"]
+    said = ["settings", "operator", "operator", "name", "1", "[b]pemeriksaan[/b]"]
+    assert second.split()[3:] == said
     assert str(SOMEBODY) in (await acting("audit", "--persons", "--after", "1")).stdout
     assert len((await acting("audit", "--after", "1")).stdout.splitlines()) == 2
 
