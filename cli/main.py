@@ -10,6 +10,8 @@ import typer  # noqa: E402
 from cli import demo, parked, tokens, up  # noqa: E402
 from cli.acknowledged import acknowledged  # noqa: E402
 from cli.as_of import as_of  # noqa: E402
+from cli.comparing import supplement  # noqa: E402
+from cli.comparing.command import compare  # noqa: E402
 from cli.explain import explain  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 from cli.replay import replay  # noqa: E402
@@ -35,6 +37,8 @@ main.command("republish")(republish)
 main.command("replay")(replay)
 main.command("verify")(verify)
 main.command("acknowledged")(acknowledged)
+main.command("compare")(compare)
+main.add_typer(supplement.app, name="supplement")
 main.add_typer(tokens.app, name="tokens")
 main.add_typer(parked.app, name="parked")
 

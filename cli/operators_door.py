@@ -1,9 +1,11 @@
 """A running service as an operator's command reaches it: address, token, and what it refuses."""
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import httpx
 import orjson
@@ -18,6 +20,14 @@ ADDRESS_SETTING: Final = "CACAH_{service}_URL"
 ANSWER_WITHIN_S: Final = 600.0
 
 Members = dict[str, Any]
+
+
+class RefusedError(StackError):
+    """A service refused; `more` are further sentences, each of one thing that is wrong."""
+
+    def __init__(self, message: str, more: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.more = more
 
 
 class OperatorsDoor:
@@ -56,18 +66,48 @@ class OperatorsDoor:
         """The members of what is answered."""
         return self._ask("POST", path, json=body)
 
+    def upload(self, path: str, content: Iterator[bytes], **parameters: str | int) -> Members:
+        """Send a file as it is read; the members of what is answered."""
+        return self._ask("POST", path, content=content, params=parameters)
+
+    def download(self, path: str, accept: str, file: BinaryIO) -> None:
+        """Write what is answered into a file."""
+        with self._sent("GET", path, headers={"Accept": accept}) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise self._refused(answer)
+            for chunk in answer.iter_bytes():
+                file.write(chunk)
+
     def _ask(self, method: str, path: str, **rest: Any) -> Members:
+        with self._sent(method, path, **rest) as answer:
+            answer.read()
+        if answer.is_success:
+            members: Members = orjson.loads(answer.content)
+            return members
+        raise self._refused(answer)
+
+    @contextmanager
+    def _sent(self, method: str, path: str, **rest: Any) -> Iterator[httpx.Response]:
         try:
-            answer = self._client.request(method, path, **rest)
+            with self._client.stream(method, path, **rest) as answer:
+                yield answer
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise StackError(
                 f"no {self._service} answers at {self._address} ({type(error).__name__}); start it"
                 f" with `cacah up`, or set {ADDRESS_SETTING.format(service=self._service.upper())}"
             ) from None
-        if answer.is_success:
-            members: Members = orjson.loads(answer.content)
-            return members
-        raise StackError(f"the {self._service} refused: {_detail(answer)}")
+
+    def _refused(self, answer: httpx.Response) -> RefusedError:
+        return RefusedError(f"the {self._service} refused: {_detail(answer)}", _more(answer))
+
+
+def _more(answer: httpx.Response) -> list[str]:
+    try:
+        errors = orjson.loads(answer.content)["errors"]
+        return [str(error["detail"]) for error in errors[1:]]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return []
 
 
 def _detail(answer: httpx.Response) -> str:

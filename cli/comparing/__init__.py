@@ -1,0 +1,1 @@
+"""`cacah compare` and `cacah supplement`: KPU's list beside what the feed has told."""
