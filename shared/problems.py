@@ -87,7 +87,7 @@ class FaultyMember(TypedDict):
 
 
 class ProblemDetails(TypedDict):
-    """A refusal as RFC 9457 has it; `errors` is there where one member is at fault."""
+    """A refusal as RFC 9457 has it; `errors` is there where members are at fault."""
 
     type: Annotated[str, Field(json_schema_extra={"enum": [TYPE_BASE + t for t in ProblemType]})]
     title: str
@@ -126,7 +126,7 @@ class Problem:
         return body
 
 
-def _error(field: str, detail: str) -> dict[str, str]:
+def _error(field: str, detail: str) -> FaultyMember:
     return {"field": field, "pointer": "#/" + field.replace(".", "/"), "detail": detail}
 
 

@@ -10,11 +10,13 @@ from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from services.notifier import list_answers
 from services.notifier.comparing import Comparing, PersonDifference, PersonsCompared, Twice
 from services.notifier.difference_rows import columns_of, rows_of
 from services.notifier.domain.comparing import by_village, count_differences, differs
 from services.notifier.feed import ElectionFeed, Feed
 from services.notifier.known_elections import known_election
+from services.notifier.list_answers import CSV_TYPE
 from services.notifier.lists import (
     MOST_FAULTS,
     MOST_ROWS,
@@ -29,6 +31,7 @@ from services.notifier.lists import (
 from services.notifier.uploads import MOST_BYTES, Uploads
 from shared.access import Role, require
 from shared.as_of import Moment, UnreadableMomentError, read_moment
+from shared.documenting import KPU, documented
 from shared.event_log import BeyondTheLogError
 from shared.lists.rows import UnreadableListError
 from shared.problems import Problem, ProblemError, ProblemType
@@ -38,7 +41,6 @@ from shared.web import JsonResponse
 
 DEFAULT_LIMIT: Final = 10_000
 MOST_DIFFERENCES: Final = 100_000
-CSV_MEDIA_TYPE: Final = "text/csv"
 
 AsOf = Annotated[
     str | None,
@@ -84,6 +86,14 @@ def compare_routes(feed: Feed, comparing: Comparing) -> APIRouter:
             " The answer has each difference with the change that made it. With Accept: text/csv"
             " the differences as CSV."
         ),
+    )
+    @documented(
+        KPU,
+        {200: list_answers.COMPARED},
+        *(ProblemType.INVALID, ProblemType.TOO_LARGE, ProblemType.NOT_FOUND),
+        *((ProblemType.INVALID, 408), (ProblemType.INVALID, 415)),
+        *(ProblemType.RATE_LIMITED, ProblemType.UNAVAILABLE),
+        asked=list_answers.LIST,
     )
     async def compare(
         request: Request,
@@ -148,7 +158,7 @@ class _Comparison:
             if isinstance(read, CountList)
             else await self._persons(read, persons)
         )
-        wants_csv = CSV_MEDIA_TYPE in request.headers.get("accept", "")
+        wants_csv = CSV_TYPE in request.headers.get("accept", "")
         # In a thread: many differences would hold up the streams.
         return await asyncio.to_thread(_csv if wants_csv else JsonResponse, members)
 
@@ -310,7 +320,7 @@ def _csv(members: dict[str, Any]) -> Response:
     writer.writerows(rows_of(members["differences"], columns))
     return Response(
         written.getvalue(),
-        media_type=CSV_MEDIA_TYPE,
+        media_type=CSV_TYPE,
         headers={
             "X-Cacah-Sequence": str(members["sequence"]),
             "X-Cacah-Left-Out": str(members["left_out"]),

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from services.notifier import supplement_page, workbook_writing
+from services.notifier import list_answers, supplement_page, workbook_writing
 from services.notifier import supplement_words as words
 from services.notifier.domain.supplements import (
     Entry,
@@ -23,20 +23,20 @@ from services.notifier.domain.supplements import (
 )
 from services.notifier.feed import Feed
 from services.notifier.known_elections import known_election
+from services.notifier.list_answers import CSV_TYPE, HTML_TYPE, LINES_TYPE
 from services.notifier.supplements import Asked, CannotCloseError, Supplement, Supplements
 from services.notifier.workbook_writing import WorkbookWriter
 from shared.access import Role, require
 from shared.bodies import read_as
+from shared.documenting import KPU, Body, documented, json_answer
+from shared.documenting import Asked as AskedBody
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
 MOST_SEQUENCE: Final = 10**18
 MOST_NUMBER: Final = 2**31 - 1
 FILE_CHUNK_BYTES: Final = 256 * 1024
-
-CSV_TYPE: Final = "text/csv"
-LINES_TYPE: Final = "application/x-ndjson"
-HTML_TYPE: Final = "text/html"
+_ADDRESS: Final = "The address of the supplement."
 
 Sequence = Annotated[StrictInt, Field(ge=0, le=MOST_SEQUENCE)]
 Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The supplement's number.")]
@@ -64,6 +64,16 @@ def supplement_routes(feed: Feed, supplements: Supplements) -> APIRouter:
             " it is the same (200); a new one is answered 201. Without its changes."
         ),
     )
+    @documented(
+        KPU,
+        {
+            status: json_answer(says, list_answers.Supplement, list_answers.MADE, Location=_ADDRESS)
+            for status, says in ((201, "It is made."), (200, "It was there."))
+        },
+        *(ProblemType.INVALID, ProblemType.TOO_LARGE, ProblemType.NOT_FOUND),
+        ProblemType.UNAVAILABLE,
+        asked=AskedBody((Body({}, NewSupplement),)),
+    )
     async def make(request: Request, election: str) -> Response:
         await require(request, Role.KPU)
         await known_election(feed, election)
@@ -79,6 +89,11 @@ def supplement_routes(feed: Feed, supplements: Supplements) -> APIRouter:
         return JsonResponse(members, 201 if is_new else 200, {"Location": address})
 
     @router.get("", summary="The supplements of an election")
+    @documented(
+        KPU,
+        {200: json_answer("All of them.", list_answers.Supplements, list_answers.SUPPLEMENTS)},
+        *(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE),
+    )
     async def every(request: Request, election: str) -> JsonResponse:
         await require(request, Role.KPU)
         await known_election(feed, election)
@@ -94,6 +109,12 @@ def supplement_routes(feed: Feed, supplements: Supplements) -> APIRouter:
             f" {supplement_page.MOST_CHANGES:,} changes), with `{LINES_TYPE}` the canonical"
             " content, whose SHA-256 is the supplement's hash."
         ),
+    )
+    @documented(
+        KPU,
+        {200: list_answers.WHOLE},
+        *(ProblemType.INVALID, ProblemType.TOO_LARGE, ProblemType.NOT_FOUND),
+        ProblemType.UNAVAILABLE,
     )
     async def one(request: Request, election: str, number: Number) -> Response:
         await require(request, Role.KPU)

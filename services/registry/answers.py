@@ -17,6 +17,7 @@ from services.registry.parking import WaitsFor
 from services.registry.republishing import ASKED_FOR, TOPIC_LOST
 from shared.documenting import among
 from shared.problems import Problem, ProblemDetails, ProblemType
+from shared.shapes import VillageCode
 
 Warnings = Annotated[tuple[str, ...], Field(json_schema_extra={"items": {"enum": [*Warning]}})]
 OutcomeText = Annotated[str, among(Outcome)]
@@ -144,6 +145,20 @@ class Voters(TypedDict):
     unknown: list[UUID]
 
 
+class ResolvedVoter(TypedDict):
+    """A row of a list; `resident_id` is null where nobody has the NIK."""
+
+    resident_id: UUID | None
+    village: VillageCode
+
+
+class ResolvedVoters(TypedDict):
+    """The rows in the order asked; `unknown` is how many nobody has the NIK of."""
+
+    voters: list[ResolvedVoter]
+    unknown: int
+
+
 SOURCE: Final = "urn:dukcapil:station:kerinci-01"
 RESIDENT: Final = UUID("7b6c1a52-3f0e-4f4b-9d0a-2a1f6f1d8c11")
 NIK: Final = "9901015705070001"
@@ -265,4 +280,12 @@ LOOK_UP: Final = {
 VOTERS: Final = {
     "voters": [{"resident_id": str(RESIDENT), "nik": NIK, "name": "Contoh Pertama"}],
     "unknown": ["00000000-0000-4000-8000-000000000000"],
+}
+LISTED: Final = {
+    "purpose": "Comparing the DPT with the feed",
+    "voters": [{"nik": NIK, "village": "15.01.16.2001"}],
+}
+RESOLVED: Final = {
+    "voters": [{"resident_id": str(RESIDENT), "village": "15.01.16.2001"}],
+    "unknown": 0,
 }

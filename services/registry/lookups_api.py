@@ -104,6 +104,20 @@ class Listed(BaseModel):
         " the purpose, before it is answered. The village is handed back as it came."
     ),
 )
+@documented(
+    KPU,
+    {
+        200: json_answer(
+            "Who they are, in the order asked. No cache may keep it.",
+            answers.ResolvedVoters,
+            answers.RESOLVED,
+            Cache_Control="`no-store`",
+        )
+    },
+    ProblemType.TOO_LARGE,
+    ProblemType.INVALID,
+    asked=Asked((Body(answers.LISTED, Listed),)),
+)
 async def resolve_voters(request: Request) -> JsonResponse:
     principal = await _allowed(request)
     asked = await read_as(request, Listed)

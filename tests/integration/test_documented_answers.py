@@ -208,6 +208,9 @@ async def test_what_the_registry_tells_operators_and_kpu_is_as_documented(office
     await http.post("/v1/voters/lookup", json=asked, headers=office.kpu)
     await http.post("/v1/voters/lookup", json=asked, headers=office.station)
     await http.post("/v1/voters/lookup", json={"purpose": NIK, "resident_ids": []})
+    listed = {"purpose": "pencocokan DPT", "voters": [{"nik": NIK, "village": SIULAK_GEDANG}]}
+    await http.post("/v1/voters/resolve", json=listed, headers=office.kpu)
+    await http.post("/v1/voters/resolve", json=listed | {"voters": []}, headers=office.kpu)
     for path in ("/healthz", "/readyz", "/metrics"):
         await http.get(path)
     await http.get("/v1/stations", headers=office.kpu)
@@ -273,6 +276,25 @@ async def test_what_the_notifier_answers_and_streams_is_as_documented(office: Of
     for path in ("/healthz", "/readyz", "/metrics"):
         await http.get(path)
     assert door.answered("GET", "/v1/elections/{election}/changes") == {200, 400, 403, 404}
+
+
+async def test_comparisons_and_supplements_are_as_documented(office: Office) -> None:
+    door, http = office.notifier, office.notifier.http
+    for content in (f"resident_id,village\n{NOBODY},{SIULAK_GEDANG}\n", "village#eligible\n", "?"):
+        for accept in ("application/json", "text/csv"):
+            headers = {"Accept": accept, "Content-Type": "text/csv"}
+            await http.post(f"{PILKADA}/compare", content=content, headers=headers)
+    counts, text = f"village#eligible\n{SIULAK_GEDANG}#7\n", {"Content-Type": "text/plain"}
+    await http.post(f"{PILKADA}/compare", content=counts, headers=office.kpu | text)
+    supplements = f"{PILKADA}/supplements"
+    for asked in ({}, {}, {"to_sequence": -1}):
+        await http.post(supplements, json=asked)
+    await http.get(supplements)
+    for accept in ("application/json", "text/csv", "text/html", "application/x-ndjson"):
+        await http.get(f"{supplements}/1", headers={"Accept": accept})
+    await http.get(f"{supplements}/99")
+    assert door.answered("POST", "/v1/elections/{election}/compare") == {200, 400}
+    assert door.answered("POST", "/v1/elections/{election}/supplements") == {200, 201, 400}
 
 
 async def read(http: httpx.AsyncClient, path: str) -> dict[str, Any]:

@@ -20,6 +20,9 @@ FOLDER: Final = Path(__file__).parents[2] / "docs" / "api"
 UNDERSTOOD: Final = {"accepted", "parked"}
 BATCH: Final = "application/cloudevents-batch+json"
 
+# One JSON text; lines of JSON are none.
+JSON_TYPES: Final = ("/json", "+json")
+
 Hook = Callable[[httpx.Response], Awaitable[None]]
 
 
@@ -109,7 +112,7 @@ class Interface:
             return missing
         if media_type not in content:
             return [*missing, f"the media type {media_type} is not documented"]
-        if not media_type.endswith("json"):
+        if not media_type.endswith(JSON_TYPES):
             return missing
         return missing + self._schemas.faults(content[media_type]["schema"], response.json())
 
@@ -122,6 +125,8 @@ class Interface:
             return []
         content = operation["requestBody"]["content"]
         media_type = request.headers.get("content-type", "application/json")
+        if not media_type.endswith(JSON_TYPES):
+            return []
         schema = content.get(media_type, content.get("application/json", {})).get("schema", {})
         sent = json.loads(request.content)
         if media_type != BATCH:
