@@ -67,7 +67,7 @@ def opened(path: str) -> sqlite3.Connection:
 
 
 class Receiver(HTTPServer):
-    # Up to 24 requests come at once, and more connections than that may wait.
+    # Up to 72 requests come at once, and more connections than that may wait.
     request_queue_size = 128
 
 

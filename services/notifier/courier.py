@@ -32,14 +32,16 @@ EVENT_TYPE: Final = "voter.change"
 USER_AGENT: Final = "cacah-webhooks/1"
 
 # What one subscriber may keep busy: the first attempts, and beside them those of what failed.
-FRESH_AT_ONCE: Final = 16
+FRESH_AT_ONCE: Final = 64
 RETRIES_AT_ONCE: Final = 8
-CONNECTIONS: Final = FRESH_AT_ONCE + RETRIES_AT_ONCE
 
 # Changes of one election that are read and not yet delivered or held (about 1 kB each).
 WINDOW_CHANGES: Final = 512
 PAGE_CHANGES: Final = 256
 
+# A save costs as much as many deliveries, so there is a rest after each as long as some are under
+# way. A crash repeats what moved since the last.
+REST_AFTER_SAVE_S: Final = 0.1
 SAVE_TIMEOUT_S: Final = 10.0
 GONE: Final = 410
 
@@ -153,6 +155,7 @@ class Courier:
         self._attempts: list[Attempt] = []
         self._woken = asyncio.Event()
         self._unsaved = asyncio.Event()
+        self._idle = asyncio.Event()
         self._fresh_running = 0
         self._retries_running = 0
 
@@ -203,6 +206,7 @@ class Courier:
                 if village is None:
                     break
                 self._fresh_running += 1
+                self._idle.clear()
                 group.create_task(self._deliver(election, track, village))
 
     def _start_retries(self, group: asyncio.TaskGroup) -> None:
@@ -235,6 +239,8 @@ class Courier:
                     self._woken.set()
         finally:
             self._fresh_running -= 1
+            if self._fresh_running == 0:
+                self._idle.set()
             self._woken.set()
 
     async def _retry(self, election: str, track: Track[ServedChange], village: str) -> None:
@@ -319,6 +325,9 @@ class Courier:
         while True:
             await self._unsaved.wait()
             await self._save()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST_AFTER_SAVE_S):
+                    await self._idle.wait()
 
     async def _save(self) -> None:
         """Keep what came since the last time. What is gathered here is of one instant."""

@@ -20,7 +20,6 @@ from cryptography.exceptions import InvalidTag
 from services.notifier import metrics
 from services.notifier.addresses import Addresses, Network, Resolve, read_url
 from services.notifier.courier import (
-    CONNECTIONS,
     Clock,
     Courier,
     DisablingError,
@@ -58,9 +57,9 @@ class Receivers:
         self._tls = ssl.create_default_context()
         self._timeout_s = timeout_s
 
-    def poster(self, url: str, connections: int = CONNECTIONS) -> Poster:
+    def poster(self, url: str) -> Poster:
         """What posts to one receiver. Raises UnusableUrlError."""
-        return Poster(read_url(url), self.addresses, self._tls, connections, self._timeout_s)
+        return Poster(read_url(url), self.addresses, self._tls, self._timeout_s)
 
 
 @dataclass(slots=True)

@@ -196,7 +196,7 @@ class _Webhooks:
                 Problem(ProblemType.UNAVAILABLE, NOTICES[Why.SECRET], status=409)
             ) from None
         data = orjson.dumps({"subscription": identity})
-        poster = self._receivers.poster(shown["url"], connections=1)
+        poster = self._receivers.poster(shown["url"])
         try:
             event_id = f"msg_{secrets.token_hex(16)}"
             body = event_body(TEST_TYPE, now, data)

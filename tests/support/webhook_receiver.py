@@ -76,7 +76,7 @@ async def a_gigabyte(_: Received, writer: asyncio.StreamWriter) -> None:
 async def endless_headers(_: Received, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\n")
     for number in range(1_000_000):
-        writer.write(b"X-%d: %s\r\n" % (number, b"y" * 1_000))
+        writer.write(b"X-%d: %s\r\n" % (number, b"y" * 10_000))
         await writer.drain()
 
 
