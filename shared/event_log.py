@@ -11,7 +11,7 @@ from shared.events.records import LogEntry
 
 _READ = (
     "SELECT position, recorded_at, type, version, time, source, event_id, resident_id,"
-    " data::text AS data FROM registry.log"
+    " data::text AS data, received_at FROM registry.log"
     " WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3"
 )
 _LAST = text("SELECT position FROM registry.head")

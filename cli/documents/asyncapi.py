@@ -25,6 +25,7 @@ from shared.events.records import LogEntry, write_event, write_published
 from shared.openapi import Shapes
 from shared.shapes import EXAMPLE_BEFORE, EXAMPLE_COUNTS, VillageCode
 from shared.topics import PARTITIONS, POPULATION_EVENTS, VOTER_CHANGES
+from shared.traces import RECEIVED_HEADER
 from shared.web import VERSION
 
 Document = dict[str, Any]
@@ -147,6 +148,21 @@ def _topic(name: str, says: str, *messages: str) -> Document:
     }
 
 
+# Beside the value, so that a record that is published twice is the same twice.
+_EVENT_HEADERS: Final[Document] = {
+    "type": "object",
+    "properties": {
+        RECEIVED_HEADER: {
+            "type": "string",
+            "format": "date-time",
+            "example": "2024-06-24T02:39:59.990000+00:00",
+            "description": "When the registry had received the event; not there where it is"
+            " published again.",
+        }
+    },
+}
+
+
 def _message_refs(*names: str) -> Document:
     return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
 
@@ -165,6 +181,7 @@ def _messages(shapes: Shapes) -> Document:
             shapes.of(EventRecord, "serialization"),
             write_event(_ENTRY, 120_301),
             shapes.of(UUID, "serialization") | {"description": "The `resident_id`."},
+            _EVENT_HEADERS,
         ),
         "publishedUpTo": _record(
             "Everything up to a position is published; sent to each partition, without a key",
@@ -194,13 +211,23 @@ def _messages(shapes: Shapes) -> Document:
     }
 
 
-def _record(title: str, payload: Document, value: bytes, key: Document | None = None) -> Document:
+def _record(
+    title: str,
+    payload: Document,
+    value: bytes,
+    key: Document | None = None,
+    headers: Document | None = None,
+) -> Document:
     message = {
         "title": title,
         "contentType": "application/json",
         "payload": payload,
         "examples": [{"payload": orjson.loads(value)}],
     }
+    if headers is not None:
+        named = {name: header["example"] for name, header in headers["properties"].items()}
+        message |= {"headers": headers}
+        message["examples"] = [{"headers": named, "payload": orjson.loads(value)}]
     if key is None:
         return message
     return message | {"bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}}}

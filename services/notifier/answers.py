@@ -36,6 +36,18 @@ Reason = Annotated[
 ]
 
 
+class TraceShown(TypedDict):
+    """When the change's last event was received, committed, published and counted, and the change
+    announced and numbered."""
+
+    received_at: datetime
+    committed_at: datetime
+    published_at: datetime
+    counted_at: datetime
+    announced_at: datetime
+    numbered_at: datetime
+
+
 class VillageChange(TypedDict):
     """One village's tally going from `before` to `after`; `stage` is the voter list's when it was
     recorded."""
@@ -49,6 +61,15 @@ class VillageChange(TypedDict):
     stage: str | None
     before: CountsShown
     after: CountsShown
+    trace: NotRequired[
+        Annotated[
+            TraceShown | None,
+            Field(
+                description="Where `trace=true` asked for it; null where the change did not come"
+                " straight through."
+            ),
+        ]
+    ]
 
 
 class VoterChange(TypedDict):

@@ -15,6 +15,7 @@ from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
 from services.notifier.filtering import FilteredFeed, Found, look_on
 from services.notifier.records import ELECTION_PATTERN
 from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
+from services.notifier.traced import with_trace
 from services.notifier.voter_feed import VoterFeed
 from shared.access import Role, require
 from shared.as_of import UnreadableMomentError, read_moment
@@ -55,6 +56,14 @@ Limit = Annotated[
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", description="As `after`, sent by EventSource clients; it wins."),
+]
+Traced = Annotated[
+    bool,
+    Query(
+        description="Each change with `trace`: when its last event was received, committed,"
+        " published and counted, and the change announced and numbered; null where it did not"
+        " come straight through."
+    ),
 ]
 AsOf = Annotated[
     str | None,
@@ -112,6 +121,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         filters: Filters,
         after: After = None,
         limit: Limit = DEFAULT_LIMIT,
+        trace: Traced = False,
     ) -> Response:
         """In order and without a gap. `last` is the feed's last sequence at this moment: the
         client has everything when its own last one equals it. With `village` or `district` the
@@ -119,7 +129,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         you asked for is missing, also where the page is empty."""
         await require(request, Role.KPU)
         wanted = await read_filters(feed, election, filters)
-        return await _page(feed, election, wanted, after, limit)
+        return await _page(feed, election, wanted, after, limit, trace)
 
     @router.get("/{election}/stream", summary="The changes as server-sent events")
     @documented(
@@ -133,6 +143,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         filters: Filters,
         after: After = None,
         last_event_id: LastEventId = None,
+        trace: Traced = False,
     ) -> EventStream:
         """Each event `change` has the sequence as its id. `Last-Event-ID` wins over `after`;
         with neither the stream begins with the first change, so that nobody misses what came
@@ -141,7 +152,7 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         A last event `lagging` ends the stream of a client that takes too little."""
         await require(request, Role.KPU)
         wanted = await read_filters(feed, election, filters)
-        return await _follow(feed, streams, election, wanted, after, last_event_id)
+        return await _follow(feed, streams, election, wanted, after, last_event_id, trace)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
     @documented(
@@ -216,7 +227,12 @@ class _Feed(FilteredFeed, Protocol):
 
 
 async def _page(
-    feed: _Feed, election: str, wanted: Wanted, after: str | None, limit: int
+    feed: _Feed,
+    election: str,
+    wanted: Wanted,
+    after: str | None,
+    limit: int,
+    traced: bool = False,
 ) -> Response:
     known = await _known(feed, election)
     start = _start(after, "after", known)
@@ -225,11 +241,17 @@ async def _page(
     else:
         found = await _look(feed, known, wanted, start, limit)
         changes, more = found.changes, b',"through":%d' % found.through
-    bodies = b",".join(change.body for change in changes)
+    bodies = b",".join(_written(change, traced) for change in changes)
     return Response(
         b'{"changes":[%s],"last":%d%s}' % (bodies, known.sequence, more),
         media_type="application/json",
     )
+
+
+def _written(change: ServedChange, traced: bool) -> bytes:
+    if not traced or change.passed is None:
+        return change.body
+    return with_trace(change.body, change.passed)
 
 
 async def _follow(
@@ -239,6 +261,7 @@ async def _follow(
     wanted: Wanted,
     after: str | None,
     last_event_id: str | None,
+    traced: bool = False,
 ) -> EventStream:
     known = await _known(feed, election)
     # EventSource clients that have seen no id may send an empty one.
@@ -246,7 +269,7 @@ async def _follow(
         start = _start(last_event_id, "Last-Event-ID", known)
     else:
         start = _start(after, "after", known)
-    return EventStream(streams.open(known.election, start, known.sequence, wanted))
+    return EventStream(streams.open(known.election, start, known.sequence, wanted, traced))
 
 
 async def read_filters(feed: Feed, election: str, asked: Asked) -> Wanted:

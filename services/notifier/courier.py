@@ -25,6 +25,7 @@ from services.notifier.feed import Feed, ServedChange
 from services.notifier.posting import Fault, Outcome, Poster
 from services.notifier.signing import SigningKey, signature_header
 from services.notifier.subscriptions import Why
+from services.notifier.traced import observe_delivered
 
 logger = logging.getLogger(__name__)
 
@@ -371,3 +372,5 @@ def _measure(change: ServedChange, attempt: int, outcome: Outcome, now: datetime
     if outcome.delivered and attempt == 1:
         delay = now - change.time
         metrics.DELIVERED_S.observe(max(0.0, delay / timedelta(seconds=1)))
+        if change.passed is not None:
+            observe_delivered(change.passed, now)

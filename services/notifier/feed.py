@@ -10,9 +10,10 @@ import orjson
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.notifier.domain.changes import Change, Head, Numbered, Told, number
+from services.notifier.domain.changes import Change, Head, Numbered, Told, Trace, number
 from services.notifier.domain.wanted import Wanted
 from services.notifier.records import Batch, Unreadable
+from services.notifier.traced import Passed
 from shared.as_of import Moment
 from shared.counts import Counts, VillageKey
 from shared.database import driver_of
@@ -65,24 +66,25 @@ _ELECTION = text(
     "SELECT election, area, sequence, position FROM notifier.heads WHERE election = :election"
 )
 
-_CHANGES = text(
+_SERVED: Final = (
     "SELECT sequence, election, village, district, position, time, stage,"
-    " before::text AS before, after::text AS after FROM notifier.changes"
-    " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
+    " before::text AS before, after::text AS after,"
+    " received_at, published_at, counted_at, announced_at, numbered_at FROM notifier.changes"
+)
+
+_CHANGES = text(
+    _SERVED + " WHERE election = :election AND sequence > :after ORDER BY sequence LIMIT :limit"
 )
 
 _VILLAGE_CHANGES = text(
-    "SELECT sequence, election, village, district, position, time, stage,"
-    " before::text AS before, after::text AS after FROM notifier.changes"
-    " WHERE election = :election AND village = :village AND sequence BETWEEN :first AND :last"
+    _SERVED
+    + " WHERE election = :election AND village = :village AND sequence BETWEEN :first AND :last"
     " ORDER BY sequence LIMIT :limit"
 )
 
 # By the key alone: who asks bounds how far it looks.
 _WANTED_CHANGES = text(
-    "SELECT sequence, election, village, district, position, time, stage,"
-    " before::text AS before, after::text AS after FROM notifier.changes"
-    " WHERE election = :election AND sequence > :after AND sequence <= :end"
+    _SERVED + " WHERE election = :election AND sequence > :after AND sequence <= :end"
     " AND (village = ANY(:villages) OR district = ANY(:districts))"
     " ORDER BY sequence LIMIT :limit"
 ).bindparams(bindparam("villages", type_=ARRAY(Text)), bindparam("districts", type_=ARRAY(Text)))
@@ -135,6 +137,7 @@ _SNAPSHOT = text(
     " WHERE election = :election"
 )
 
+_TRACE_COLUMNS: Final = ("received_at", "published_at", "counted_at", "announced_at")
 _CHANGE_COLUMNS: Final = (
     "election",
     "sequence",
@@ -147,6 +150,7 @@ _CHANGE_COLUMNS: Final = (
     "after",
     "numbered_at",
     "told_position",
+    *_TRACE_COLUMNS,
 )
 
 
@@ -163,13 +167,14 @@ class ElectionFeed:
 @dataclass(frozen=True, slots=True)
 class ServedChange:
     """A change as KPU reads it: `body` is its JSON, `villages` are those that it concerns.
-    `village` is empty in the voters' feed."""
+    In the voters' feed `village` is empty, and there is no account of the way."""
 
     sequence: int
     time: datetime
     body: bytes
     village: str = ""
     villages: tuple[str, ...] = ()
+    passed: Passed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +358,7 @@ async def _write_changes(
 
 
 def _row(change: Change, numbered_at: datetime, told_position: int) -> tuple[Any, ...]:
+    trace = change.trace
     return (
         change.key.election,
         change.sequence,
@@ -365,6 +371,7 @@ def _row(change: Change, numbered_at: datetime, told_position: int) -> tuple[Any
         _written(change.after),
         numbered_at,
         told_position,
+        *((getattr(trace, column) if trace else None) for column in _TRACE_COLUMNS),
     )
 
 
@@ -416,6 +423,10 @@ def _served(row: Any) -> ServedChange:
     members = dict(row)
     members["before"] = orjson.Fragment(members["before"])
     members["after"] = orjson.Fragment(members["after"])
+    passed_at = [members.pop(column) for column in _TRACE_COLUMNS]
+    numbered_at = members.pop("numbered_at")
+    trace = None if None in passed_at else Trace(*passed_at)
+    passed = Passed(members["time"], numbered_at, trace)
     body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
     village = members["village"]
-    return ServedChange(members["sequence"], members["time"], body, village, (village,))
+    return ServedChange(members["sequence"], members["time"], body, village, (village,), passed)

@@ -19,6 +19,7 @@ from services.notifier.records import (
     read_batch,
     read_voter_batch,
 )
+from services.notifier.traced import observe_numbered
 from services.notifier.voter_feed import VoterFeed
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,9 @@ class Numbering(Taking[Batch, Numbered]):
         return read_batch(fetched)
 
     async def _store(self, batch: Batch, numbered_at: datetime) -> Numbered:
-        return await self._feed.take(batch, numbered_at)
+        numbered = await self._feed.take(batch, numbered_at)
+        observe_numbered(numbered.changes, numbered_at)
+        return numbered
 
     def _report(self, numbered: Numbered, batch: Batch) -> bool:
         _report_villages(numbered)

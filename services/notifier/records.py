@@ -1,16 +1,26 @@
 """The records of the topics `voter.changes` and `voter.persons`, as the notifier reads them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+)
 
-from services.notifier.domain.changes import VillageRecord
+from services.notifier.domain.changes import Trace, VillageRecord
 from services.notifier.domain.voters import Place, VoterKey, VoterRecord
 from shared.counts import Counts, VillageKey
 from shared.topics import VOTER_CHANGES
+from shared.traces import NO_TIMESTAMP, moment
 
 ELECTION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -53,6 +63,26 @@ class _CountsOnTopic(BaseModel):
         return Counts(**self.__dict__)
 
 
+class _TraceOnTopic(BaseModel):
+    """When the last event passed; projections write it where the event came straight through."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    received_at: Moment
+    published_at: Moment
+    counted_at: Moment
+
+
+def _none_if_unreadable(
+    written: Any, read: Callable[[Any], _TraceOnTopic | None]
+) -> _TraceOnTopic | None:
+    """A trace that cannot be read must not keep the change from KPU."""
+    try:
+        return read(written)
+    except ValidationError:
+        return None
+
+
 class _RecordOnTopic(BaseModel):
     """A record's value; members unknown to this version are left alone."""
 
@@ -67,6 +97,7 @@ class _RecordOnTopic(BaseModel):
     stage: StageName | None
     before: _CountsOnTopic
     after: _CountsOnTopic
+    trace: Annotated[_TraceOnTopic | None, WrapValidator(_none_if_unreadable)] = None
 
 
 class _VoterOnTopic(BaseModel):
@@ -97,12 +128,14 @@ class _AreaOnTopic(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TopicValue:
-    """A record as it was fetched: where it lay and its bytes."""
+    """A record as it was fetched: where it lay, its bytes, and Kafka's timestamp where it has
+    one."""
 
     partition: int
     offset: int
     value: bytes
     topic: str = VOTER_CHANGES
+    timestamp_ms: int = NO_TIMESTAMP
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +201,15 @@ def read_record(fetched: TopicValue) -> VillageRecord | Unreadable:
         stage=record.stage,
         before=record.before.counts(),
         after=record.after.counts(),
+        trace=_trace(record.trace, fetched.timestamp_ms),
     )
+
+
+def _trace(written: _TraceOnTopic | None, timestamp_ms: int) -> Trace | None:
+    announced_at = moment(timestamp_ms)
+    if written is None or announced_at is None:
+        return None
+    return Trace(written.received_at, written.published_at, written.counted_at, announced_at)
 
 
 def read_voter_batch(fetched: list[TopicValue]) -> VoterBatch:

@@ -20,6 +20,7 @@ from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
 from services.notifier.filtering import STRETCH, Found, look_on
 from services.notifier.numbering import delays_s
+from services.notifier.traced import Passed, observe_sent, with_trace
 from shared.database import Woken, listening, wait_for
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ LAGGING_DETAIL: Final = (
 OPENING: Final = b"retry: %d\n: cacah\n\n" % CLIENT_RETRY_MS
 HEARTBEAT: Final = b": heartbeat\n\n"
 BLANK: Final = b"\n"
+END: Final = b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,19 @@ class Frame:
     time: datetime
     sent: bytes
     villages: tuple[str, ...]
+    passed: Passed | None = None
+
+    def traced(self) -> bytes:
+        """The bytes to send where the change's trace is asked for."""
+        if self.passed is None:
+            return self.sent
+        return with_trace(self.sent.removesuffix(END), self.passed) + END
 
 
 def frame(change: ServedChange) -> Frame:
     """The server-sent event of a change: its id is the sequence, so that a client can resume."""
-    event = b"id: %d\nevent: change\ndata: %s\n\n" % (change.sequence, change.body)
-    return Frame(change.sequence, change.time, event, change.villages)
+    event = b"id: %d\nevent: change\ndata: %s" % (change.sequence, change.body)
+    return Frame(change.sequence, change.time, event + END, change.villages, change.passed)
 
 
 class Ring:
@@ -238,11 +247,17 @@ class Streams:
         self._tailer.release()
 
     def open(
-        self, election: str, after: int, known: int, wanted: Wanted = EVERYTHING
+        self,
+        election: str,
+        after: int,
+        known: int,
+        wanted: Wanted = EVERYTHING,
+        traced: bool = False,
     ) -> "ClientStream":
         """The stream of a client that has everything up to `after`; `known` is a sequence that
         the feed has reached."""
-        return ClientStream(self, self._tailer.ring(election, known), election, after, wanted)
+        ring = self._tailer.ring(election, known)
+        return ClientStream(self, ring, election, after, wanted, traced)
 
     async def next_part(self, ring: Ring, election: str, after: int, wanted: Wanted) -> "Part":
         """What a client gets next: from the ring, or, where it is behind it, of the database."""
@@ -285,12 +300,19 @@ class ClientStream:
     """
 
     def __init__(
-        self, streams: Streams, ring: Ring, election: str, after: int, wanted: Wanted
+        self,
+        streams: Streams,
+        ring: Ring,
+        election: str,
+        after: int,
+        wanted: Wanted,
+        traced: bool,
     ) -> None:
         self._streams = streams
         self._ring = ring
         self._election = election
         self._wanted = wanted
+        self._traced = traced
         self._after = after
         self._told = after
         # Whether it once had everything, and how long it has kept us waiting since it last had.
@@ -311,7 +333,7 @@ class ClientStream:
             part = await self._next()
             if part.frames:
                 began_s = now_s()
-                yield self._ring.joined(part.frames)
+                yield self._joined(part.frames)
                 self._waited_s += now_s() - began_s
                 self._told = part.frames[-1].sequence
                 _observe(self._ring, part.frames, live_after)
@@ -330,6 +352,11 @@ class ClientStream:
 
     async def _next(self) -> Part:
         return await self._streams.next_part(self._ring, self._election, self._after, self._wanted)
+
+    def _joined(self, frames: list[Frame]) -> bytes:
+        if self._traced:
+            return b"".join(each.traced() for each in frames)
+        return self._ring.joined(frames)
 
     async def _rest(self, wait_s: float) -> None:
         """Where the client has everything, wait until there is more or the time is over."""
@@ -363,4 +390,6 @@ def _observe(ring: Ring, frames: list[Frame], live_after: int) -> None:
     for sent in frames:
         if sent.sequence > max(ring.streamed, live_after):
             metrics.STREAMED_S.observe(max(0.0, (now - sent.time).total_seconds()))
+            if sent.passed is not None:
+                observe_sent(sent.passed, now)
     ring.streamed = max(ring.streamed, frames[-1].sequence)

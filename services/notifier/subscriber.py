@@ -182,7 +182,13 @@ class Subscriber:
         records = cast("tuple[ConsumerRecord[Any, Any], ...]", message.raw_message)
         await self._taking.take(
             [
-                TopicValue(record.partition, record.offset, record.value or b"", self._topic)
+                TopicValue(
+                    record.partition,
+                    record.offset,
+                    record.value or b"",
+                    self._topic,
+                    record.timestamp,
+                )
                 for record in records
             ]
         )

@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import announced, metrics, queries, tables
-from services.projections.change_record import ChangeRecord
+from services.projections.change_record import ChangeRecord, record_trace
 from services.projections.domain.electorate import votes_in
 from services.projections.domain.tally import Step, TallyChange
 from services.projections.queries import Serving
@@ -43,6 +43,7 @@ from shared.topics import (
     ensure_topics,
     read_ends,
 )
+from shared.traces import CountedTrace
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,11 @@ LOOK_EVERY_S: Final = 2.0
 REQUEST_TIMEOUT_MS: Final = 8_000
 
 
-def announcement(change: TallyChange, election: Election) -> Announcement:
-    """A change of a tally as the topic carries it; its stage is that of the day it was recorded."""
+def announcement(
+    change: TallyChange, election: Election, trace: CountedTrace | None = None
+) -> Announcement:
+    """A change of a tally as the topic carries it; its stage is that of the day it was recorded,
+    its trace, where there is one, that of its last event."""
     value: ChangeRecord = {
         "election": election.id,
         "village": change.key.village,
@@ -80,6 +84,8 @@ def announcement(change: TallyChange, election: Election) -> Announcement:
         "before": change.before._asdict(),
         "after": change.after._asdict(),
     }
+    if trace is not None:
+        value["trace"] = record_trace(trace)
     return Announcement(change.key, change.revision, orjson.dumps(value, option=orjson.OPT_UTC_Z))
 
 

@@ -26,10 +26,13 @@ from services.projections.domain.tally import (
     sums,
 )
 from services.projections.tables import Mark, Parked
+from shared import latency
 from shared.event_log import last_position, read_log
 from shared.events.codec import UnreadableFactError
 from shared.events.records import EventRecord, LogEntry, logged_fact, partition_of, write_event
+from shared.latency import Leg
 from shared.topics import PARTITIONS
+from shared.traces import CountedTrace
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +50,24 @@ class MissingFromLogError(Exception):
 
 @dataclass(slots=True)
 class Work:
-    """What one transaction is to store: events to project, records to set aside, new marks."""
+    """What one transaction is to store: events to project, records to set aside, new marks; and
+    when it counted."""
 
     marks: dict[int, int] = field(default_factory=dict)
     news: list[News] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     repeats: int = 0
+    counted_at: datetime | None = None
+
+    def traces(self) -> dict[int, CountedTrace]:
+        """The traces of events by their position, once it is known when they were counted."""
+        if self.counted_at is None:
+            return {}
+        return {
+            news.event.logged.position: CountedTrace(news.trace, self.counted_at)
+            for news in self.news
+            if news.trace is not None
+        }
 
 
 @dataclass(slots=True)
@@ -167,6 +182,7 @@ class Projector:
         if work.news:
             recorded_at = work.news[0].event.logged.recorded_at
             metrics.LAG_SECONDS.observe((datetime.now(UTC) - recorded_at).total_seconds())
+            _measure(work)
         for parked in work.parked:
             logger.error(
                 "a record is set aside",
@@ -177,6 +193,11 @@ class Projector:
                     "why": parked.why,
                 },
             )
+
+
+def _measure(work: Work) -> None:
+    for trace in work.traces().values():
+        latency.observe(Leg.COUNTED, trace.event.published_at, trace.counted_at)
 
 
 def _held_by_others(marks: Mapping[int, Mark], epochs: Epochs) -> set[int]:
@@ -265,11 +286,15 @@ async def store_news(connection: AsyncConnection, work: Work, waiting: Collectio
     await tables.add_to_voter_outbox(connection, voter_news(projected.steps, serving, reasons))
     # The tallies last: their rows are what batches of several processes meet in.
     by_id = {election.id: election for election in elections}
+    work.counted_at = datetime.now(UTC)
+    traces = work.traces()
     for run in runs_of_one_stage(projected.deltas, elections):
         changes = await tables.add_to_tallies(connection, sums(run))
-        await tables.add_to_outbox(
-            connection, [announcement(change, by_id[change.key.election]) for change in changes]
-        )
+        announcements = [
+            announcement(change, by_id[change.key.election], traces.get(change.position))
+            for change in changes
+        ]
+        await tables.add_to_outbox(connection, announcements)
 
 
 def hold_back(work: Work, waiting: Mapping[UUID, str]) -> None:

@@ -24,6 +24,7 @@ from services.projections.failures import FORESEEN, described
 from services.projections.projecting import Progress, Projector
 from shared.events.records import read_record
 from shared.topics import POPULATION_EVENTS, ensure_topics
+from shared.traces import read_event_trace
 
 logger = logging.getLogger(__name__)
 
@@ -281,7 +282,8 @@ def _arrivals(records: Iterable[Any]) -> dict[int, list[Arrival]]:
     arrivals: dict[int, list[Arrival]] = {}
     for record in records:
         value = record.value or b""
-        arrival = Arrival(record.offset, value, read_record(value))
+        trace = read_event_trace(record.headers, record.timestamp)
+        arrival = Arrival(record.offset, value, read_record(value), trace)
         arrivals.setdefault(record.partition, []).append(arrival)
     return arrivals
 

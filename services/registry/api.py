@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -97,11 +98,13 @@ STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 
 async def send_events(request: Request) -> Response:
     principal = await require(request, Role.STATION)
     media_type = _media_type(request)
-    value = parse(_unpack(await read_body(request), request))
+    body = await read_body(request)
+    received_at = datetime.now(UTC)
+    value = parse(_unpack(body, request))
     if media_type == SINGLE:
-        answer = (await _take(request, principal, [value]))[0]
+        answer = (await _take(request, principal, [value], received_at))[0]
         return _single(answer)
-    answers = await _take(request, principal, _array(value))
+    answers = await _take(request, principal, _array(value), received_at)
     return JsonResponse({"results": [_result(answer) for answer in answers]})
 
 
@@ -167,14 +170,16 @@ def _array(value: Any) -> list[Any]:
     return value
 
 
-async def _take(request: Request, principal: Principal, events: list[Any]) -> list[Answer]:
+async def _take(
+    request: Request, principal: Principal, events: list[Any], received_at: datetime
+) -> list[Answer]:
     """Read, decide and commit; the answers in the order of the events."""
     arrived = await _arrive(events, principal, request.app.state.vault)
     readable = [one for one in arrived if isinstance(one, Arrival)]
     appender: Appender = request.app.state.appender
     sender = f"{principal.role}:{principal.name}"
     try:
-        decided = iter(await appender.submit(readable, sender) if readable else [])
+        decided = iter(await appender.submit(readable, sender, received_at) if readable else [])
     except TooMuchWaitingError:
         raise ProblemError(
             Problem(

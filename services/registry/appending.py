@@ -10,6 +10,7 @@ import logging
 from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -17,9 +18,11 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.registry.domain.deciding import Answer, Received
+from services.registry.domain.deciding import Answer, Minutes, Received
 from services.registry.domain.submissions import Arrival
 from services.registry.ledger import Ledger
+from shared import latency
+from shared.latency import Leg
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +79,19 @@ class Appender:
     _waiting: int = 0
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def submit(self, arrivals: Sequence[Arrival], sender: str) -> list[Answer]:
+    async def submit(
+        self, arrivals: Sequence[Arrival], sender: str, received_at: datetime
+    ) -> list[Answer]:
         """Decide and commit; the answers in the order of the arrivals.
 
+        `received_at` is when the request had come whole.
         Raises TooMuchWaitingError or NotCommittedError.
         """
         if self._waiting + len(arrivals) > MAX_WAITING:
             raise TooMuchWaitingError
         received = [
-            Received(one, self.ledger.vault.fingerprint(one.content), sender) for one in arrivals
+            Received(one, self.ledger.vault.fingerprint(one.content), sender, received_at)
+            for one in arrivals
         ]
         request = _Request(received, asyncio.get_running_loop().create_future())
         self._requests.append(request)
@@ -137,6 +144,7 @@ class Appender:
                 minutes = await self.ledger.take(connection, received)
         GATHERED.observe(len(received))
         self.on_append()
+        _measure(minutes)
         for outcome, count in Counted(answer.outcome for answer in minutes.answers).items():
             SUBMISSIONS.labels(outcome).inc(count)
         answers = iter(minutes.answers)
@@ -144,6 +152,13 @@ class Appender:
             mine = [next(answers) for _ in request.received]
             if not request.answers.done():
                 request.answers.set_result(mine)
+
+
+def _measure(minutes: Minutes) -> None:
+    received_at = minutes.received_at()
+    for entry in minutes.entries:
+        if (since := received_at.get(entry.logged.position)) is not None:
+            latency.observe(Leg.COMMITTED, since, entry.logged.recorded_at)
 
 
 def _fail(request: _Request, error: Exception) -> None:

@@ -122,7 +122,8 @@ class Ledger:
         if fresh:
             await log.keep_keys(connection, fresh)
         if minutes.entries:
-            await log.append_log(connection, opened.head, minutes.entries)
+            received_at = minutes.received_at()
+            await log.append_log(connection, opened.head, minutes.entries, received_at)
         if registered := _registered(minutes):
             await log.keep_residents(connection, registered)
         if sealed:

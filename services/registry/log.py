@@ -5,7 +5,7 @@ modules of their own. Whoever calls `hold_head` holds the
 one lock that orders the log until the transaction ends.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -113,11 +113,12 @@ SUBMISSION_COLUMNS: Final = (
 )  # fmt: skip
 LOG_COLUMNS: Final = (
     "position", "recorded_at", "type", "version", "time", "source", "event_id", "resident_id",
-    "data",
+    "data", "received_at",
 )  # fmt: skip
 _LOG_ROW: Final = attrgetter(
-    "position", "recorded_at", "type", "version", "time", "source", "id", "resident_id", "data"
-)
+    "position", "recorded_at", "type", "version", "time", "source", "id", "resident_id", "data",
+    "received_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +255,16 @@ async def read_wrapped_keys(
     return {row.subject: row.wrapped_key for row in rows}
 
 
-async def append_log(connection: AsyncConnection, head: Head, entries: Sequence[Entry]) -> None:
-    """Append what follows the head, and the link of the hash chain over it."""
+async def append_log(
+    connection: AsyncConnection,
+    head: Head,
+    entries: Sequence[Entry],
+    received_at: Mapping[int, datetime],
+) -> None:
+    """Append what follows the head, and the link of the hash chain over it; `received_at` has the
+    positions of those that were received now."""
     driver = await driver_of(connection)
-    written = [_log_entry(entry) for entry in entries]
+    written = [_log_entry(entry, received_at) for entry in entries]
     await driver.copy_records_to_table(
         "log",
         schema_name="registry",
@@ -276,7 +283,7 @@ async def _link(
     return extended
 
 
-def _log_entry(entry: Entry) -> LogEntry:
+def _log_entry(entry: Entry, received_at: Mapping[int, datetime]) -> LogEntry:
     return LogEntry(
         entry.logged.position,
         entry.logged.recorded_at,
@@ -287,6 +294,7 @@ def _log_entry(entry: Entry) -> LogEntry:
         entry.logged.id,
         entry.logged.resident_id,
         entry.submitted.data,
+        received_at.get(entry.logged.position),
     )
 
 

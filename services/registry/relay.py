@@ -15,7 +15,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.registry import republishing
 from services.registry.republishing import Tail
+from shared import latency
 from shared.database import plain_dsn, wait_for
 from shared.event_log import last_position, read_log
 from shared.events.records import (
@@ -36,6 +38,7 @@ from shared.events.records import (
     write_event,
     write_published,
 )
+from shared.latency import Leg
 from shared.topics import (
     PARTITIONS,
     POPULATION_EVENTS,
@@ -44,6 +47,7 @@ from shared.topics import (
     ensure_topics,
     read_ends,
 )
+from shared.traces import Header, timestamp_ms, trace_headers
 
 logger = logging.getLogger(__name__)
 
@@ -231,10 +235,13 @@ class Relay:
             entries = await read_log(connection, after, BATCH_EVENTS)
         if not entries:
             return False
+        # What is published again is no news: it has no trace.
+        traced = not topic.pending
+        published_at = datetime.now(UTC)
         batches = [
             (partition, batch)
-            for partition, records in enumerate(due(entries, tails))
-            for batch in _batches(producer, records)
+            for partition, records in enumerate(due(entries, tails, traced))
+            for batch in _batches(producer, records, published_at)
         ]
         counts = [(partition, batch.record_count()) for partition, batch in batches]
         sent = [
@@ -252,6 +259,9 @@ class Relay:
         await self._mark(topic)
         PUBLISHED.inc(len(entries))
         PUBLISHED_UP_TO.set(entries[-1].position)
+        if traced:
+            for entry in entries:
+                latency.observe(Leg.PUBLISHED, entry.recorded_at, published_at)
         return True
 
     async def _mark(self, topic: "_Topic") -> None:
@@ -280,10 +290,17 @@ class _Topic:
     pending: dict[int, int]
 
 
-Record = tuple[bytes | None, bytes]
+class Record(NamedTuple):
+    """A record to publish."""
+
+    key: bytes | None
+    value: bytes
+    headers: list[Header]
 
 
-def due(entries: Sequence[LogEntry], tails: Sequence[Tail]) -> list[list[Record]]:
+def due(
+    entries: Sequence[LogEntry], tails: Sequence[Tail], traced: bool = True
+) -> list[list[Record]]:
     """The records to publish, by partition, and the tails moved to where they then end.
 
     What a partition has already is left out; each ends with a record that says up to where it
@@ -295,24 +312,28 @@ def due(entries: Sequence[LogEntry], tails: Sequence[Tail]) -> list[list[Record]
         tail = tails[partition]
         if entry.position > tail.up_to:
             key = str(entry.resident_id).encode()
-            records[partition].append((key, write_event(entry, tail.last_event)))
+            headers = trace_headers(entry.received_at) if traced else []
+            records[partition].append(Record(key, write_event(entry, tail.last_event), headers))
             tail.last_event = entry.position
     up_to = entries[-1].position
     for partition, tail in enumerate(tails):
         tail.up_to = max(tail.up_to, up_to)
-        records[partition].append((None, write_published(tail.up_to, tail.last_event)))
+        records[partition].append(Record(None, write_published(tail.up_to, tail.last_event), []))
     return records
 
 
-def _batches(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[Any]:
+def _batches(
+    producer: AIOKafkaProducer, records: Sequence[Record], published_at: datetime
+) -> list[Any]:
     """Batches for one partition, left open: the sender writes its sequence numbers into them."""
     batch = producer.create_batch()
     batches = [batch]
-    for key, value in records:
-        if batch.append(key=key, value=value, timestamp=None) is None:
+    stamp = timestamp_ms(published_at)
+    for key, value, headers in records:
+        if batch.append(key=key, value=value, timestamp=stamp, headers=headers) is None:
             batch = producer.create_batch()
             batches.append(batch)
-            batch.append(key=key, value=value, timestamp=None)
+            batch.append(key=key, value=value, timestamp=stamp, headers=headers)
     return batches
 
 

@@ -22,6 +22,8 @@ class LogEntry:
     """A row of the event log as it is served and published: no NIK, no name.
 
     `data` is the JSON text of what was sent less `nik` and `name`; `time` is as sent.
+    `received_at`, which is neither served nor a part of the record, is when the registry had its
+    bytes, none where that is not known.
     """
 
     position: int
@@ -33,6 +35,7 @@ class LogEntry:
     id: str
     resident_id: UUID
     data: str
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

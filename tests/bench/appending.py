@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -62,7 +63,7 @@ async def append(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]])
 async def _send(appender: Appender, vault: Vault, queue: Sequence[Sequence[bytes]]) -> None:
     for batch in queue:
         arrivals = [_arrival(body, vault) for body in batch]
-        answers = await appender.submit(arrivals, "bench")
+        answers = await appender.submit(arrivals, "bench", datetime.now(UTC))
         assert all(answer.outcome == "accepted" for answer in answers)
 
 

@@ -161,9 +161,9 @@ async def _publish(
     producer: AIOKafkaProducer, some: Sequence[LogEntry], tails: Sequence[Tail]
 ) -> None:
     sent = [
-        await producer.send(POPULATION_EVENTS, value, key=key, partition=partition)
+        await producer.send(POPULATION_EVENTS, record.value, key=record.key, partition=partition)
         for partition, records in enumerate(due(some, tails))
-        for key, value in records
+        for record in records
     ]
     await asyncio.gather(*sent)
 

@@ -43,7 +43,7 @@ class PureRegistry:
     def submit(self, events: Sequence[Any], now: datetime) -> list[Answer]:
         """The answers to these events, sent together; unreadable ones are answered None."""
         received = [
-            Received(arrived, arrived.content, "test")
+            Received(arrived, arrived.content, "test", now)
             for event in events
             if isinstance(arrived := arrive(event, True, str.encode), Arrival)
         ]

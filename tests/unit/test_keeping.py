@@ -45,7 +45,7 @@ def subject_of(nik: str) -> bytes:
 def received(sent: Any, allowed: bool = True, sender: str = "KRC-01") -> Received:
     arrived = arrive(sent, allowed, subject_of)
     assert isinstance(arrived, Arrival)
-    return Received(arrived, b"print of " + arrived.content, sender)
+    return Received(arrived, b"print of " + arrived.content, sender, NOW)
 
 
 def take(world: World, *sent: Any, allowed: bool = True, now: datetime = NOW) -> Minutes:
@@ -96,6 +96,13 @@ def test_what_is_accepted_is_kept_with_its_place_its_print_and_its_fact() -> Non
         Answer(SOURCE, "one", Outcome.ACCEPTED, 41, ("birth-date-incomplete",))
     ]
     assert minutes.moved == []
+
+
+def test_what_is_accepted_at_once_was_received_then_and_what_had_waited_was_not() -> None:
+    minutes = take(a_world(), recorded(id="early"), registered(id="one"), activated(id="two"))
+    accepted = {entry.logged.id: entry.logged.position for entry in minutes.entries}
+    assert accepted.keys() == {"early", "one", "two"}
+    assert minutes.received_at() == {accepted["one"]: NOW, accepted["two"]: NOW}
 
 
 def test_what_waits_is_kept_with_its_subject() -> None:

@@ -14,8 +14,19 @@ from shared.counts import NOTHING, Counts, VillageKey
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """When a change's last event was received, published and counted, and the change announced."""
+
+    received_at: datetime
+    published_at: datetime
+    counted_at: datetime
+    announced_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class VillageRecord:
-    """A record of `voter.changes`: `revision` counts a village's changes from 1 without a gap."""
+    """A record of `voter.changes`: `revision` counts a village's changes from 1 without a gap. It
+    has a trace if what it tells came straight through."""
 
     key: VillageKey
     district: str
@@ -25,6 +36,7 @@ class VillageRecord:
     stage: str | None
     before: Counts
     after: Counts
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One village's tally going from `before` to `after` (contract section 6)."""
+    """One village's tally going from `before` to `after` (contract section 6); the trace is that
+    of the last event in it."""
 
     sequence: int
     key: VillageKey
@@ -55,6 +68,7 @@ class Change:
     stage: str | None
     before: Counts
     after: Counts
+    trace: Trace | None = None
 
 
 class Flaw(StrEnum):
@@ -168,4 +182,5 @@ def _change(sequence: int, fold: _Fold) -> Change:
         stage=last.stage,
         before=fold.before,
         after=last.after,
+        trace=last.trace,
     )

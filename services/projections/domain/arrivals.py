@@ -17,6 +17,7 @@ from shared.events.records import (
     UnreadableRecord,
     partition_of,
 )
+from shared.traces import EventTrace
 
 NOT_OF_THE_LOG: Final = "its position is not in the log"
 OTHER_PARTITION: Final = "its resident belongs to another partition"
@@ -27,11 +28,13 @@ NUL: Final = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A record as it came; `offset` is Kafka's, none where it was read from the log."""
+    """A record as it came; `offset` is Kafka's, none where it was read from the log. Its trace is
+    there for an event that is published for the first time."""
 
     offset: int | None
     value: bytes
     record: TopicRecord
+    trace: EventTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,11 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """An event that is to be projected, with the bytes that it came in."""
+    """An event that is to be projected, with the bytes that it came in, and its trace."""
 
     value: bytes
     event: EventRecord
+    trace: EventTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def _take(sifted: Sifted, arrival: Arrival) -> None:
         case PublishedRecord(_, position):
             sifted.mark = max(sifted.mark, position)
         case EventRecord(_, logged) as event if logged.position > sifted.mark:
-            sifted.news.append(News(arrival.value, event))
+            sifted.news.append(News(arrival.value, event, arrival.trace))
             sifted.mark = logged.position
         case EventRecord() | UnreadableRecord():
             sifted.repeats += 1

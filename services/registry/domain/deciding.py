@@ -6,6 +6,7 @@ what the `Minutes` say. Nothing here waits, reads or writes; identities are give
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from uuid import UUID
@@ -119,14 +120,25 @@ class Minutes:
     kept: list[Kept] = field(default_factory=list)
     moved: list[Claim] = field(default_factory=list)
 
+    def received_at(self) -> dict[int, datetime]:
+        """By its position, when each event was received that was accepted at once. One that was
+        parked before has waited for another: its way to KPU did not begin where it came in."""
+        return {
+            kept.fate.position: kept.received.received_at
+            for kept in self.kept
+            if kept.fate.position is not None and kept.fate.first is Outcome.ACCEPTED
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An arrival with the keyed hash of its content and the name of its sender."""
+    """An arrival with the keyed hash of its content, the name of its sender, and when the
+    registry had its bytes."""
 
     arrived: Arrival
     fingerprint: bytes
     sender: str
+    received_at: datetime
 
 
 def decide_all(
