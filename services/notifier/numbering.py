@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 from services.notifier import metrics
 from services.notifier.domain.changes import Numbered
+from services.notifier.domain.gathering import Gathering
 from services.notifier.domain.voters import NumberedVoters
 from services.notifier.feed import Feed
 from services.notifier.records import (
@@ -16,7 +18,7 @@ from services.notifier.records import (
     TopicValue,
     Unreadable,
     VoterBatch,
-    read_batch,
+    read_fetched,
     read_voter_batch,
 )
 from services.notifier.traced import observe_numbered
@@ -43,6 +45,18 @@ def delays_s() -> Iterator[float]:
 MANY_VOTERS: Final = 500
 LONGEST_REST_S: Final = 0.5
 
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is not committed yet: by partition the lowest offset of it, and when the next of it is
+    due, by the loop's clock."""
+
+    first: Mapping[int, int]
+    due_s: float | None
+
+
+NOTHING_HELD: Final = Held({}, None)
+
 B = TypeVar("B")
 N = TypeVar("N")
 
@@ -58,9 +72,11 @@ class Taking(ABC, Generic[B, N]):
         self._on_numbered = on_numbered
         self.failing = False
 
-    async def take(self, fetched: list[TopicValue]) -> None:
-        """Return when the batch is committed."""
-        batch = self._read(fetched)
+    @abstractmethod
+    async def take(self, fetched: list[TopicValue]) -> Held:
+        """Return when all that is not held is committed."""
+
+    async def _commit(self, batch: B) -> None:
         waits_s = delays_s()
         while (numbered := await self._attempt(batch)) is None:
             await asyncio.sleep(next(waits_s))
@@ -80,9 +96,6 @@ class Taking(ABC, Generic[B, N]):
         return numbered
 
     @abstractmethod
-    def _read(self, fetched: list[TopicValue]) -> B: ...
-
-    @abstractmethod
     async def _store(self, batch: B, numbered_at: datetime) -> N: ...
 
     @abstractmethod
@@ -91,14 +104,22 @@ class Taking(ABC, Generic[B, N]):
 
 
 class Numbering(Taking[Batch, Numbered]):
-    """Takes the villages' changes."""
+    """Takes the villages' changes, and gathers those of a village that come in a burst."""
 
     def __init__(self, feed: Feed, on_numbered: Callable[[], None]) -> None:
         super().__init__(on_numbered)
         self._feed = feed
+        self._gathering = Gathering()
 
-    def _read(self, fetched: list[TopicValue]) -> Batch:
-        return read_batch(fetched)
+    async def take(self, fetched: list[TopicValue]) -> Held:
+        now_s = asyncio.get_running_loop().time()
+        placed, unreadable = read_fetched(fetched)
+        for each in placed:
+            self._gathering.add(each, now_s)
+        due = self._gathering.take_due(now_s)
+        if due or unreadable:
+            await self._commit(Batch(due, unreadable))
+        return Held(self._gathering.first_held(), self._gathering.next_due_s())
 
     async def _store(self, batch: Batch, numbered_at: datetime) -> Numbered:
         numbered = await self._feed.take(batch, numbered_at)
@@ -118,20 +139,18 @@ class VoterNumbering(Taking[VoterBatch, NumberedVoters]):
         super().__init__(on_numbered)
         self._feed = feed
 
-    def _read(self, fetched: list[TopicValue]) -> VoterBatch:
-        return read_voter_batch(fetched)
-
-    async def _store(self, batch: VoterBatch, numbered_at: datetime) -> NumberedVoters:
-        return await self._feed.take(batch, numbered_at)
-
-    async def take(self, fetched: list[TopicValue]) -> None:
+    async def take(self, fetched: list[TopicValue]) -> Held:
         """Return when the batch is committed; after a full one as much later as it took, since
         hundreds may follow, and the villages' changes must not wait for them."""
         began_s = asyncio.get_running_loop().time()
-        await super().take(fetched)
+        await self._commit(read_voter_batch(fetched))
         if len(fetched) >= MANY_VOTERS:
             took_s = asyncio.get_running_loop().time() - began_s
             await asyncio.sleep(min(took_s, LONGEST_REST_S))
+        return NOTHING_HELD
+
+    async def _store(self, batch: VoterBatch, numbered_at: datetime) -> NumberedVoters:
+        return await self._feed.take(batch, numbered_at)
 
     def _report(self, numbered: NumberedVoters, batch: VoterBatch) -> bool:
         for change in numbered.changes:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from services.notifier.domain.changes import Trace, VillageRecord
+from services.notifier.domain.gathering import Placed
 from services.notifier.domain.voters import Place, VoterKey, VoterRecord
 from shared.counts import Counts, VillageKey
 from shared.topics import VOTER_CHANGES
@@ -148,7 +149,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was fetched at once: the records in the topic's order, and those that are none."""
+    """What is committed at once: each village's records in their order, and those that are none."""
 
     records: list[VillageRecord]
     unreadable: list[Unreadable]
@@ -172,16 +173,18 @@ class VoterBatch:
     unreadable: list[Unreadable]
 
 
-def read_batch(fetched: list[TopicValue]) -> Batch:
-    """Read what was fetched; never raises: what cannot be read is a value too."""
-    batch = Batch([], [])
+def read_fetched(fetched: list[TopicValue]) -> tuple[list[Placed], list[Unreadable]]:
+    """Read what was fetched, in the topic's order; never raises: what cannot be read is a value
+    too."""
+    placed: list[Placed] = []
+    others: list[Unreadable] = []
     for value in fetched:
         match read_record(value):
             case VillageRecord() as record:
-                batch.records.append(record)
+                placed.append(Placed(value.partition, value.offset, record))
             case Unreadable() as unreadable:
-                batch.unreadable.append(unreadable)
-    return batch
+                others.append(unreadable)
+    return placed, others
 
 
 def read_record(fetched: TopicValue) -> VillageRecord | Unreadable:

@@ -10,7 +10,10 @@ raises would be passed over by the next acknowledgement, so ours does not: it re
 
 import asyncio
 import logging
+import math
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final, cast
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -24,6 +27,8 @@ from services.notifier.records import TopicValue
 from shared.topics import ensure_topics
 
 logger = logging.getLogger(__name__)
+
+_Records = tuple["ConsumerRecord[Any, Any]", ...]
 
 MOST_RECORDS: Final = 5_000
 
@@ -47,8 +52,9 @@ EMPTY_HANDED_S: Final = 10.0
 
 
 class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Whether this process has its place in the consumer group, since when, and how many
-    partitions it was given.
+    """Whether this process has its place in the consumer group, since when, how many partitions
+    it was given, the offsets that it has reached in them and acknowledged, and whether it
+    is about to leave.
 
     The methods are coroutines because faststream calls plain ones in another thread.
     """
@@ -57,6 +63,9 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         self.since = asyncio.get_running_loop().time()
         self._given = 0
+        self.reached: dict[int, int] = {}
+        self.acknowledged: dict[TopicPartition, int] = {}
+        self.leaving = False
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         self._become(False, 0)
@@ -66,6 +75,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _become(self, joined: bool, given: int) -> None:
         self.joined, self._given = joined, given
+        self.reached.clear()
+        self.acknowledged = {}
         self.since = asyncio.get_running_loop().time()
 
     def stuck(self) -> bool:
@@ -114,13 +125,14 @@ class Subscriber:
     async def _consume(self) -> None:
         """Return when the consumer must be made anew."""
         await ensure_topics(self._bootstrap)
-        self._membership = _Membership()
-        broker, subscription = self._broker(self._membership)
+        self._membership = membership = _Membership()
+        broker, subscription = self._broker(membership)
         try:
             await broker.start()
-            await self._watch(broker, subscription.consumer, self._membership)
+            await self._watch(broker, subscription.consumer, membership)
         finally:
             self._membership = None
+            membership.leaving = True
             await broker.stop()
 
     async def _watch(self, broker: KafkaBroker, consumer: Any, membership: _Membership) -> None:
@@ -175,25 +187,56 @@ class Subscriber:
             parser=_without_headers,
             decoder=_as_fetched,
         )
-        subscribe(self._take)
+
+        @subscribe
+        async def take(message: KafkaMessage) -> None:
+            await self._take(message, membership)
+
         return broker, subscribe
 
-    async def _take(self, message: KafkaMessage) -> None:
-        records = cast("tuple[ConsumerRecord[Any, Any], ...]", message.raw_message)
-        await self._taking.take(
-            [
-                TopicValue(
-                    record.partition,
-                    record.offset,
-                    record.value or b"",
-                    self._topic,
-                    record.timestamp,
-                )
-                for record in records
-            ]
-        )
+    async def _take(self, message: KafkaMessage, membership: _Membership) -> None:
+        """Take what was fetched, and fetch on as long as some of it is held back."""
+        consumer = message.consumer
+        records = cast("_Records", message.raw_message)
+        while True:
+            held = await self._taking.take([self._value(record) for record in records])
+            membership.reached.update((each.partition, each.offset + 1) for each in records)
+            await self._acknowledge(consumer, {**membership.reached, **held.first}, membership)
+            if held.due_s is None or membership.leaving:
+                return
+            wait_s = max(0.0, held.due_s - asyncio.get_running_loop().time())
+            records = await self._fetch(consumer, wait_s)
+
+    def _value(self, record: "ConsumerRecord[Any, Any]") -> TopicValue:
+        value, stamp = record.value or b"", record.timestamp
+        return TopicValue(record.partition, record.offset, value, self._topic, stamp)
+
+    async def _fetch(self, consumer: Any, wait_s: float) -> "_Records":
+        """What comes in so many seconds, as soon as it comes."""
         try:
-            await message.ack()
+            fetched = await consumer.getmany(
+                timeout_ms=math.ceil(wait_s * 1000), max_records=self._most_records
+            )
+        except KafkaError:
+            # What is held is due all the same; faststream's own fetching meets the fault again.
+            await asyncio.sleep(wait_s)
+            return ()
+        return tuple(chain.from_iterable(fetched.values()))
+
+    async def _acknowledge(
+        self, consumer: Any, offsets: Mapping[int, int], membership: _Membership
+    ) -> None:
+        """Say that what lies before these offsets is committed, of the partitions that are ours."""
+        ours = {
+            each: offsets[each.partition]
+            for each in consumer.assignment()
+            if each.partition in offsets
+        }
+        if not ours or ours == membership.acknowledged:
+            return
+        try:
+            await consumer.commit(ours)
+            membership.acknowledged = ours
         except Exception as error:
             logger.warning(
                 "the batch is committed but not acknowledged; it may come again",

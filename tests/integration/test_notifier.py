@@ -168,6 +168,29 @@ async def test_a_notifier_killed_again_and_again_under_load_tells_everything_onc
         assert_exact(await risen.until_told(dict.fromkeys(VILLAGES, 300)))
 
 
+async def test_a_burst_in_one_village_becomes_few_changes_and_holds_up_no_other(
+    notifier: NotifierProcess, topic: TopicWriter
+) -> None:
+    waits = []
+    for revision in range(1, 201):
+        await topic.write(growth(VILLAGE, revision, revision))
+        await asyncio.sleep(0.01)
+        if revision % 40 == 0:
+            quiet, began = VILLAGES[revision // 40], time.monotonic()
+            after = (await notifier.changes(limit=1))["last"]
+            await topic.write(growth(quiet, 1, 1))
+            while all(
+                c["village"] != quiet for c in (await notifier.changes(after=after))["changes"]
+            ):
+                await asyncio.sleep(0.005)
+            waits.append(time.monotonic() - began)
+    feed = await notifier.until_told({VILLAGE: 200} | dict.fromkeys(VILLAGES[1:6], 1))
+    assert_exact(feed)
+    # The windows of two seconds and a little, and a few more where the machine is slow.
+    assert len([change for change in feed if change["village"] == VILLAGE]) <= 16
+    assert sorted(waits)[2] < 0.25
+
+
 async def test_two_notifiers_share_the_work_and_a_client_of_either_sees_all(
     make_notifier: MakeNotifier, topic: TopicWriter
 ) -> None:

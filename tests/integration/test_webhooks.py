@@ -25,7 +25,7 @@ from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
 from services.notifier.domain.retry import most_attempts
 from services.notifier.feed import Feed
-from services.notifier.records import TopicValue, read_batch
+from services.notifier.records import Batch, TopicValue, read_fetched
 from services.notifier.signing import Scheme, SecretBox, SigningKey, new_key
 from services.notifier.subscriptions import Owner, State, Subscription, Subscriptions, Why
 from shared.access import Role, Tokens
@@ -96,7 +96,9 @@ class Office:
         fetched = [
             TopicValue(0, n, value, VOTER_CHANGES) for n, value in enumerate(values.values())
         ]
-        await self.feed.take(read_batch(fetched), datetime.now(UTC))
+        placed, unreadable = read_fetched(fetched)
+        batch = Batch([each.record for each in placed], unreadable)
+        await self.feed.take(batch, datetime.now(UTC))
 
     async def subscribe(
         self, receiver: Receiver | str, after: int = 0, key: SigningKey | None = None

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from faststream.kafka.message import KafkaAckableMessage
+from aiokafka import AIOKafkaConsumer
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -30,13 +30,13 @@ def lay(place: str, fuse: Fuse) -> None:
         event.listen(Engine, "commit", fuse.burn)
         return
     assert place == "before-ack"
-    acknowledge = KafkaAckableMessage.ack
+    acknowledge = AIOKafkaConsumer.commit
 
-    async def ack(message: KafkaAckableMessage) -> None:
+    async def commit(consumer: Any, offsets: Any = None) -> None:
         fuse.burn()
-        await acknowledge(message)
+        await acknowledge(consumer, offsets)
 
-    setattr(KafkaAckableMessage, "ack", ack)  # noqa: B010, the type checker refuses the plain form
+    AIOKafkaConsumer.commit = commit
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from services.notifier.domain.changes import VillageRecord
-from services.notifier.records import TopicValue, Unreadable, read_batch, read_record
+from services.notifier.records import TopicValue, Unreadable, read_fetched, read_record
 from shared.counts import NOTHING
 from tests.support.village_records import written
 
@@ -58,6 +58,7 @@ def test_the_reason_never_repeats_what_was_sent() -> None:
 
 
 def test_an_unreadable_record_does_not_harm_the_others() -> None:
-    batch = read_batch([fetched(written(revision=1)), fetched(b"?"), fetched(written(revision=2))])
-    assert [record.revision for record in batch.records] == [1, 2]
-    assert len(batch.unreadable) == 1
+    values = [written(revision=1), b"?", written(revision=2)]
+    placed, unreadable = read_fetched([fetched(value) for value in values])
+    assert [each.record.revision for each in placed] == [1, 2]
+    assert len(unreadable) == 1
