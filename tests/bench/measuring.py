@@ -158,7 +158,8 @@ class Rounds:
             load = await loads.at_pace(self._registry, queues, PACED_PER_S)
             await self._settle(load)
             await stream.reaches((await telling.read_feed(self._notifier))["sequence"])
-        delays_s = telling.delays_s(load.accepted(), stream.heard, before)
+        arrived = telling.changes_in(stream.heard)
+        delays_s = telling.delays_s(load.accepted(), arrived, before)
         self._measured.figures.add(
             paced_per_s=len(delays_s) / load.seconds,
             told_p50_ms=quantile(delays_s, 0.50) * 1_000,

@@ -84,23 +84,38 @@ class Told:
     events: int
 
 
-def changes_in(heard: Iterable[tuple[float, bytes]]) -> dict[str, list[Told]]:
-    """The changes of a stream by village, in their order."""
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A change as KPU has it, and when it came."""
+
+    at: float
+    change: dict[str, Any]
+
+
+def changes_in(heard: Iterable[tuple[float, bytes]]) -> list[Arrived]:
+    """The changes of a stream, in their order."""
+    return [
+        Arrived(at, orjson.loads(line[6:]))
+        for at, chunk in heard
+        for line in chunk.split(b"\n")
+        if line.startswith(b"data: ")
+    ]
+
+
+def _by_village(arrived: Iterable[Arrived]) -> dict[str, list[Told]]:
     told: defaultdict[str, list[Told]] = defaultdict(list)
-    for at, chunk in heard:
-        for line in chunk.split(b"\n"):
-            if line.startswith(b"data: "):
-                change = orjson.loads(line[6:])
-                events = events_in(change["after"])
-                told[change["village"]].append(Told(at, change["position"], events))
+    for each in arrived:
+        change = each.change
+        events = events_in(change["after"])
+        told[change["village"]].append(Told(each.at, change["position"], events))
     return told
 
 
 def delays_s(
-    accepted: Iterable[Accepted], heard: Iterable[tuple[float, bytes]], before: dict[str, int]
+    accepted: Iterable[Accepted], arrived: Iterable[Arrived], before: dict[str, int]
 ) -> list[float]:
     """From each event's 201 to the bytes that told of it; `before` is what had been told."""
-    told = changes_in(heard)
+    told = _by_village(arrived)
     by_village: defaultdict[str, list[Accepted]] = defaultdict(list)
     for event in sorted(accepted, key=lambda event: event.position):
         by_village[event.village].append(event)
