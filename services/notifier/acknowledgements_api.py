@@ -1,6 +1,5 @@
 """Where KPU states how far it has taken a feed over, and both sides read it."""
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Protocol
@@ -15,7 +14,7 @@ from services.notifier.acknowledgements import (
     Acknowledgements,
     FeedName,
 )
-from services.notifier.records import ELECTION_PATTERN
+from services.notifier.known_elections import known_election
 from services.notifier.streaming import FeedEnd
 from shared.access import Principal, Role, require
 from shared.bodies import read_as
@@ -23,7 +22,6 @@ from shared.documenting import KPU, Asked, Body, documented, json_answer
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse
 
-_ELECTION: Final = re.compile(ELECTION_PATTERN)
 _MOST: Final = 2**53
 _SO_FAR: Final = json_answer("How far.", answers.Acknowledged, answers.ACKNOWLEDGED)
 
@@ -73,7 +71,7 @@ def _add_feed(
         """`sequence` is 0, and `acknowledged_at` null, before the first statement; `behind` is
         how many changes follow."""
         principal = await require(request, Role.KPU)
-        end = await _end(ends, election)
+        end = await known_election(ends, election)
         return JsonResponse(await _shown(held, feed, principal, end))
 
     @router.put(path, summary=f"State how far you have taken the feed of {feed} over")
@@ -89,7 +87,7 @@ def _add_feed(
         lower one than before is refused with 409, the same again changes nothing. Nothing
         depends on it but what both sides are shown."""
         principal = await require(request, Role.KPU)
-        end = await _end(ends, election)
+        end = await known_election(ends, election)
         stated = (await read_as(request, Statement)).sequence
         if stated > end.sequence:
             raise _beyond(end.sequence)
@@ -99,18 +97,6 @@ def _add_feed(
         if not kept:
             raise _lower(shown["sequence"])
         return JsonResponse(shown)
-
-
-async def _end(ends: _Ends, election: str) -> FeedEnd:
-    found = await ends.election(election) if _ELECTION.fullmatch(election) else None
-    if found is None:
-        raise ProblemError(
-            Problem(
-                ProblemType.NOT_FOUND,
-                "There is no feed of this election; GET /v1/elections lists those there are.",
-            )
-        )
-    return found
 
 
 async def _shown(

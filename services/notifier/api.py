@@ -13,7 +13,7 @@ from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.event_stream import EventStream
 from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
 from services.notifier.filtering import FilteredFeed, Found, look_on
-from services.notifier.records import ELECTION_PATTERN
+from services.notifier.known_elections import known_election, no_such_election
 from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
 from services.notifier.traced import with_trace
 from services.notifier.voter_feed import VoterFeed
@@ -33,7 +33,6 @@ MOST_CHANGES: Final = 10_000
 MOST_STRETCHES: Final = 20
 MOST_CODES: Final = 500
 
-_ELECTION: Final = re.compile(ELECTION_PATTERN)
 _SEQUENCE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _CODE: Final = {
     "village": re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}", re.ASCII),
@@ -164,9 +163,10 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         """Go on with `stream?after=<sequence>`. `position` is the highest log position among
         the changes told up to that sequence."""
         await require(request, Role.KPU)
-        taken = await _taken(feed, election, as_of) if _ELECTION.fullmatch(election) else None
+        known = await known_election(feed, election)
+        taken = await _taken(feed, known.election, as_of)
         if taken is None:
-            raise _no_such_election()
+            raise no_such_election()
         # In a thread: the country has so many villages that the streams would stand still.
         return JsonResponse(await asyncio.to_thread(_snapshot_members, taken))
 
@@ -234,7 +234,7 @@ async def _page(
     limit: int,
     traced: bool = False,
 ) -> Response:
-    known = await _known(feed, election)
+    known = await known_election(feed, election)
     start = _start(after, "after", known)
     if wanted.all:
         changes, more = await _read(feed, known, start, limit), b""
@@ -263,7 +263,7 @@ async def _follow(
     last_event_id: str | None,
     traced: bool = False,
 ) -> EventStream:
-    known = await _known(feed, election)
+    known = await known_election(feed, election)
     # EventSource clients that have seen no id may send an empty one.
     if last_event_id:
         start = _start(last_event_id, "Last-Event-ID", known)
@@ -282,12 +282,10 @@ async def read_filters(feed: Feed, election: str, asked: Asked) -> Wanted:
         return EVERYTHING
     if len(villages) + len(districts) > MOST_CODES:
         raise _invalid("village" if villages else "district", f"At most {MOST_CODES} codes.")
-    if not _ELECTION.fullmatch(election):
-        raise _no_such_election()
-    known = await feed.election(election)
+    known = await known_election(feed, election)
     wanted = Wanted(villages, districts)
     # In a thread: the first look reads the national list.
-    for field, code in await asyncio.to_thread(_outside, wanted, known.area if known else None):
+    for field, code in await asyncio.to_thread(_outside, wanted, known.area):
         if not _CODE[field].fullmatch(code) or not await feed.tells_of(election, code):
             raise _invalid(field, _WHAT_CODE[field])
     return wanted
@@ -324,22 +322,6 @@ def _feed_members(known: ElectionFeed) -> answers.Feed:
         "sequence": known.sequence,
         "position": known.position,
     }
-
-
-async def _known(feed: _Feed, election: str) -> FeedEnd:
-    found = await feed.election(election) if _ELECTION.fullmatch(election) else None
-    if found is None:
-        raise _no_such_election()
-    return found
-
-
-def _no_such_election() -> ProblemError:
-    return ProblemError(
-        Problem(
-            ProblemType.NOT_FOUND,
-            "There is no feed of this election; GET /v1/elections lists those there are.",
-        )
-    )
 
 
 def _start(written: str | None, field: str, known: FeedEnd) -> int:
