@@ -234,6 +234,7 @@ def _say_where_to_look(stack: Stack, console: Console) -> None:
     token = shlex.quote(str(_kpu_token_file(stack)))
     bearer = f'-H "Authorization: Bearer $(cat {token})"'
     say("\nWhere to look next")
+    say(f"  dashboard    {stack.urls['projections']}/  (open it in a browser, with KPU's token)")
     for name, url in stack.urls.items():
         say(f"  {name:12} {url}  ({url}/docs)")
     say(

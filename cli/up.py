@@ -95,6 +95,7 @@ def show_ready(console: Console, stack: Stack, took_s: float) -> None:
     """What runs and where, and what to do next."""
     token = stack.home / "operator-token"
     rows = [
+        ("dashboard", f"{stack.urls['projections']}/", "for a browser, with a token"),
         ("registry", f"{stack.urls['registry']}/docs", "send events"),
         ("projections", f"{stack.urls['projections']}/docs", "the tally of every village"),
         ("notifier", f"{stack.urls['notifier']}/docs", "changes for KPU"),

@@ -31,6 +31,10 @@ _RECORDED_BY = text(
     SELECT low FROM halved WHERE low = high
     """
 )
+_RECORDED = text(
+    "SELECT position, recorded_at FROM registry.log WHERE position = ANY(CAST(:positions AS"
+    " bigint[]))"
+)
 _END = text(
     "SELECT head.position, log.recorded_at FROM registry.head LEFT JOIN registry.log"
     " USING (position)"
@@ -59,6 +63,12 @@ async def read_log(
 async def last_position(connection: AsyncConnection) -> int:
     """The position of the log's last entry, 0 when it is empty."""
     return int((await connection.execute(_LAST)).scalar_one())
+
+
+async def recorded_at(connection: AsyncConnection, *positions: int) -> dict[int, datetime]:
+    """When the entries at some positions were recorded; those that are not there are left out."""
+    rows = await connection.execute(_RECORDED, {"positions": list(positions)})
+    return {row.position: row.recorded_at for row in rows}
 
 
 async def require_reached(connection: AsyncConnection, moment: Moment) -> None:

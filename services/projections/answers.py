@@ -81,6 +81,27 @@ WrittenDay = Annotated[str, Field(json_schema_extra=_DAY)]
 Stage = TypedDict("Stage", {"name": StageName, "from": date})
 
 
+class Progress(TypedDict):
+    """Everything up to `position` is counted, and the event there was recorded at `recorded_at`,
+    null for 0. The first event that is not counted was recorded at `waiting_since`, null where all
+    are; `now` is the service's clock."""
+
+    position: int
+    recorded_at: datetime | None
+    log_position: int
+    waiting_since: datetime | None
+    now: datetime
+
+
+PROGRESS: Final = {
+    "position": 120345,
+    "recorded_at": "2024-06-24T02:40:00.120000Z",
+    "log_position": 120346,
+    "waiting_since": "2024-06-24T02:40:00.140000Z",
+    "now": "2024-06-24T02:40:00.150000Z",
+}
+
+
 class Election(TypedDict):
     """The definition that the counts are by; `state` is `folding` while another does not serve
     yet."""

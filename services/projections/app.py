@@ -14,12 +14,14 @@ from services.projections import metrics, tables
 from services.projections.announcing import Announcer, VoterAnnouncer
 from services.projections.api import router
 from services.projections.checkpointing import Checkpointer
+from services.projections.dashboard import router as dashboard_router
 from services.projections.electing import Electing
 from services.projections.electing import router as electing_router
 from services.projections.explaining import router as explaining_router
 from services.projections.failures import DATABASE_AWAY, FORESEEN, described
 from services.projections.parked_api import router as parked_router
 from services.projections.parking import Parking
+from services.projections.progress import router as progress_router
 from services.projections.projecting import Projector
 from services.projections.reader import RETRY_AFTER_S, Reader
 from services.projections.refolding import Backfiller, Refolder
@@ -108,6 +110,8 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     app.include_router(explaining_router)
     app.include_router(electing_router)
     app.include_router(parked_router)
+    app.include_router(progress_router)
+    app.include_router(dashboard_router)
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, _on_database_away)
     return app

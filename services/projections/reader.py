@@ -1,6 +1,8 @@
 """Reads for the routes of projections, and waits for a position where a reader asks for it."""
 
 import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,12 +15,28 @@ from services.projections.queries import Known, Reading
 from services.projections.waiting import CutWatch
 from shared.as_of import Moment, UnreadableMomentError, read_moment
 from shared.elections import Election
-from shared.event_log import BeyondTheLogError, position_at
+from shared.event_log import BeyondTheLogError, last_position, position_at, recorded_at
 from shared.problems import Problem, ProblemError, ProblemType
 
 POSITION_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 10.0
 RETRY_AFTER_S: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where counting stands at the moment `now` of our clock.
+
+    `position` is the one up to which everything is counted (or that was asked about), recorded at
+    `recorded_at` (none for 0); `log_position` is the log's last; `waiting_since` is when the first
+    event that is not counted was recorded, none where all are.
+    """
+
+    position: int
+    recorded_at: datetime | None
+    log_position: int
+    waiting_since: datetime | None
+    now: datetime
 
 
 class Reader:
@@ -88,6 +106,18 @@ class Reader:
         """The position up to which everything is counted."""
         async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
             return await queries.cut(connection)
+
+    async def progress(self, as_of: str | None) -> Progress:
+        """How far counting has come, or where in the log a moment lies."""
+        asked = None if as_of is None else await self.counted_position(as_of, "as_of")
+        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            # The log's end after the cut, or it could lie before it.
+            cut = await queries.cut(connection)
+            position = cut if asked is None else asked
+            last = await last_position(connection)
+            recorded = await recorded_at(connection, position, cut + 1)
+        now = datetime.now(UTC)
+        return Progress(position, recorded.get(position), last, recorded.get(cut + 1), now)
 
     async def explained(
         self, election_id: str, village: str, after: int, up_to: int, limit: int

@@ -236,6 +236,8 @@ async def test_what_projections_answer_is_as_documented(office: Office) -> None:
     await http.get(f"{PILKADA}/villages/{SIULAK_GEDANG}/history?from=x")
     await http.get(f"{PILKADA}/villages/31.71.01.1001")
     await http.get("/v1/elections/nobody")
+    for asked in ("", "?as_of=1", "?as_of=yesterday"):
+        await http.get(f"/v1/progress{asked}")
     await http.get(f"{PILKADA}/total?as_of=yesterday")
     await http.get(f"{PILKADA}/total", headers=office.station)
     await http.put("/v1/elections/pemilu-2029", json=DEFINITION)
