@@ -13,6 +13,8 @@ from cli.as_of import as_of  # noqa: E402
 from cli.comparing import supplement  # noqa: E402
 from cli.comparing.command import compare  # noqa: E402
 from cli.explain import explain  # noqa: E402
+from cli.following.command import follow  # noqa: E402
+from cli.following.listening import listen  # noqa: E402
 from cli.importing.command import import_file  # noqa: E402
 from cli.replay import replay  # noqa: E402
 from cli.republish import republish  # noqa: E402
@@ -33,6 +35,8 @@ main.command("demo")(demo.demo)
 main.command("import")(import_file)
 main.command("as-of")(as_of)
 main.command("explain")(explain)
+main.command("follow")(follow)
+main.command("listen")(listen)
 main.command("republish")(republish)
 main.command("replay")(replay)
 main.command("verify")(verify)

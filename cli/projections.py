@@ -61,7 +61,7 @@ class Projections:
         given = os.environ.get(PROJECTIONS_SETTING)
         self.address = address or given or urls(settings)["projections"]
         secret = settings.operator_token
-        token = _token(token_file, secret.get_secret_value() if secret else None, settings.home)
+        token = read_token(token_file, secret.get_secret_value() if secret else None, settings.home)
         self._client = httpx.Client(
             base_url=self.address,
             headers={"Authorization": f"Bearer {token}"},
@@ -112,7 +112,7 @@ def _said(answer: httpx.Response) -> str:
         return f"projections answered {answer.status_code}; is it their address?"
 
 
-def _token(path: Path | None, operators: str | None, home: Path) -> str:
+def read_token(path: Path | None, operators: str | None, home: Path) -> str:
     given = os.environ.get(TOKEN_SETTING)
     if path is None and (known := given or operators):
         return known.strip()

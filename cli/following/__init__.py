@@ -1,0 +1,1 @@
+"""`cacah follow` and `cacah listen`: KPU's feed taken over exactly once, or passed on."""
