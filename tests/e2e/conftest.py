@@ -1,5 +1,6 @@
 """One whole system for all end-to-end tests of a run."""
 
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,8 +17,12 @@ def stack() -> Iterator[Stack]:
     """Everything, from an empty home, on ports of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="cacah-e2e-", ignore_cleanup_errors=True) as home,
-        Stack(Path(home), ports="free") as running,
+        contextlib.ExitStack() as held,
     ):
+        with pytest.MonkeyPatch.context() as environment:
+            # The tests' receivers of webhooks are on this machine.
+            environment.setenv("CACAH_WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+            running = held.enter_context(Stack(Path(home), ports="free"))
         yield running
 
 
