@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from services.notifier.domain.supplements import (
     Entry,
     Head,
     Misfit,
+    Total,
     apply,
     canonical,
     canonical_entries,
@@ -154,3 +156,26 @@ def test_a_line_is_canonical_whatever_the_order_of_its_members(members: dict[str
     turned = dict(reversed(members.items()))
     assert canonical(members) == canonical(turned)
     assert orjson.loads(canonical(members)) == members
+
+
+def moved(sequence: int, from_village: str | None, to_village: str | None) -> Entry:
+    kind = "added" if from_village is None else "removed" if to_village is None else "moved"
+    return Entry(sequence, "v", kind, "r", from_village, to_village, sequence, NOW, None)
+
+
+def test_a_village_s_total_says_what_happened_in_between() -> None:
+    here, there = VILLAGES[:2]
+    closing = Closing(head(0, 10), {here: 7})
+    steps = [(None, here)] * 4 + [(here, None)] * 3 + [(here, there)] * 2 + [(there, here)]
+    closing.take(moved(sequence, *step) for sequence, step in enumerate(steps, 1))
+    totals, _ = closing.finish()
+    assert totals == [Total(here, 7, 4, 3, 1, 2, 7), Total(there, 0, 0, 0, 2, 1, 1)]
+    assert canonical_totals(totals) == b"".join(canonical(total._asdict()) for total in totals)
+    assert canonical_totals(totals).count(b"\n") == 2
+
+
+def test_a_supplement_is_not_closed_over_a_gap() -> None:
+    with pytest.raises(AssertionError, match=r"^the feed has a gap"):
+        Closing(head(0, 2), {}).take([moved(2, None, VILLAGES[0])])
+    with pytest.raises(AssertionError, match=r"^the feed has a gap"):
+        Closing(head(0, 2), {}).finish()

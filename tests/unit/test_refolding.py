@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.projections.domain.refold import Row, differences_of, history_after, up_to
+from services.projections.domain.refold import Row, differences_of, history_after, plus, up_to
 from services.projections.domain.resident import Resident
 from services.projections.domain.tally import Delta, TallyChange, project, runs_of_one_stage, sums
 from shared.counts import NOTHING, Counts, VillageKey
@@ -76,3 +76,9 @@ def test_deltas_added_up_are_of_the_last_of_them() -> None:
     key = VillageKey("e", LEMPUR_TENGAH)
     first, last = Delta(key, 1, NOW, ONE), Delta(key, 2, NOW + timedelta(hours=1), ONE)
     assert sums([first, last]) == {key: Delta(key, 2, NOW + timedelta(hours=1), TWO)}
+
+
+def test_tallies_of_shares_add_up_village_by_village() -> None:
+    tallies = {LEMPUR_TENGAH: ONE}
+    plus(tallies, {LEMPUR_TENGAH: TWO, SIULAK_GEDANG: ONE})
+    assert tallies == {LEMPUR_TENGAH: Counts(residents=3), SIULAK_GEDANG: ONE}

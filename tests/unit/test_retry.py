@@ -60,6 +60,13 @@ def test_a_change_is_tried_for_three_days_and_no_oftener_than_stated(chances: li
     assert 70 < attempts < most_attempts() <= 160
 
 
+def test_the_most_attempts_are_those_by_the_shortest_delays_and_one_of_a_recovery() -> None:
+    now, attempts = NOW, 1
+    while (moment := next_attempt(Failure(attempts, NOW, now), 0.0)) is not None:
+        now, attempts = moment, attempts + 1
+    assert most_attempts() == attempts + 1
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [
@@ -68,6 +75,7 @@ def test_a_change_is_tried_for_three_days_and_no_oftener_than_stated(chances: li
         ("999999999999999999999", 86_400),
         ("Sun, 01 Sep 2024 12:02:00 GMT", 120),
         ("Sunday, 01-Sep-24 12:02:00 GMT", 120),
+        ("Sun, 01 Sep 2024 12:02:00 -0000", 120),
         ("Sun, 01 Sep 2024 11:00:00 GMT", 0),
         (None, None),
         ("", None),

@@ -1,6 +1,7 @@
 """How far a subscriber has a feed, against a receiver that fails at random."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -140,3 +141,90 @@ def _retry_one(
         if chance.random() < 0.5:
             way.hasten(now)
     way.release(village)
+
+
+def held_and_retried(villages: str = "AB") -> Track[Told]:
+    """Every village is held until LATER, and A is being retried."""
+    way = track(villages)
+    for village in sorted(set(villages)):
+        assert way.start() == village
+        way.hold(village, NOW, LATER)
+    assert way.start_retry(LATER) == "A"
+    return way
+
+
+def test_what_is_to_be_saved_is_touched_by_every_step() -> None:
+    steps: dict[str, Callable[[Track[Told]], None]] = {
+        "hold": lambda way: way.hold("B", NOW, LATER),
+        "retried": lambda way: way.retried("A", 1),
+        "failed_again": lambda way: way.failed_again("A", 1, NOW, LATER),
+        "release": lambda way: way.release("A"),
+    }
+    for name, step in steps.items():
+        way = track("AB")
+        assert (way.start(), way.start()) == ("A", "B")
+        way.hold("A", NOW, LATER)
+        assert way.start_retry(LATER) == "A"
+        way.touched = set()
+        step(way)
+        assert way.touched == {"B" if name == "hold" else "A"}, name
+
+
+def test_a_retried_village_goes_on_with_its_next_change_as_if_it_had_never_failed() -> None:
+    way = held_and_retried("AA")
+    way.hasten(NOW)
+    way.retried("A", 1)
+    held = way.held["A"]
+    assert (held.sequence, held.attempts, held.hastened) == (2, 0, False)
+
+
+def test_a_village_that_fails_again_is_due_again() -> None:
+    way = held_and_retried("A")
+    assert way.next_due() is None
+    way.failed_again("A", 1, NOW, LATER + timedelta(minutes=2))
+    assert way.held["A"].attempts == 2
+    assert way.start_retry(LATER) is None
+    assert way.start_retry(LATER + timedelta(minutes=2)) == "A"
+
+
+def test_a_village_that_is_released_may_be_held_and_retried_anew() -> None:
+    way = held_and_retried("A")
+    way.release("A")
+    way.take([Told(2, "A")])
+    assert way.start() == "A"
+    way.hold("A", LATER, LATER)
+    assert way.start_retry(LATER) == "A"
+
+
+def test_who_is_being_retried_is_hastened_only_when_it_has_failed_again() -> None:
+    way = held_and_retried("AB")
+    way.hasten(NOW)
+    assert (way.held["A"].hastened, way.held["B"].hastened) == (False, True)
+    assert (way.start_retry(NOW), way.start_retry(NOW)) == ("B", None)
+    way.failed_again("A", 1, NOW, LATER + timedelta(hours=1))
+    way.hasten(LATER)
+    assert way.held["A"].hastened
+    assert way.start_retry(LATER) == "A"
+
+
+def test_a_stale_time_in_the_queue_is_passed_over() -> None:
+    way = track("AB")
+    for village in "AB":
+        assert way.start() == village
+        way.hold(village, NOW, LATER)
+    way.hasten(NOW)
+    assert {way.start_retry(NOW), way.start_retry(NOW)} == {"A", "B"}
+    assert way.next_due() is None
+
+
+def test_after_a_restart_a_village_that_was_hastened_is_not_hastened_again() -> None:
+    held = {name: Held(1, 1, 3, NOW, LATER, hastened=name == "A") for name in "AB"}
+    way = Track[Told](2, held)
+    way.hasten(NOW)
+    assert (way.start_retry(NOW), way.start_retry(NOW)) == ("B", None)
+
+
+def test_a_change_is_held_from_the_sequence_that_is_still_to_come() -> None:
+    way = Track[Told](2, {"A": Held(3, 2, 0, NOW, LATER)})
+    way.take([Told(3, "A"), Told(4, "B")])
+    assert way.held["A"].until == 3
