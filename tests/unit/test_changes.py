@@ -9,6 +9,7 @@ from services.notifier.domain.changes import (
     Mended,
     Numbered,
     Told,
+    Trace,
     VillageRecord,
     number,
 )
@@ -55,6 +56,16 @@ def test_the_first_change_of_a_village_begins_from_zeros() -> None:
     assert (change.sequence, change.before, change.after) == (1, NOTHING, residents(3))
     assert (change.key, change.district, change.position) == (SIULAK, "15.01.09", 7)
     assert (change.time, change.stage) == (MORNING, "dps")
+
+
+def test_a_folded_change_has_the_trace_of_its_last_event() -> None:
+    first, last = (Trace(MORNING, MORNING, MORNING, MORNING.replace(hour=n)) for n in (2, 3))
+    records = (
+        replace(a_record(1, NOTHING, residents(1)), trace=first),
+        replace(a_record(2, residents(1), residents(2)), trace=last),
+    )
+    (change,) = numbered(*records).changes
+    assert change.trace == last
 
 
 def test_sequences_go_on_from_the_head() -> None:
