@@ -404,14 +404,14 @@ async def test_a_client_that_takes_nothing_is_cut_and_holds_nobody_up(
         for _ in range(4):
             await growing.grow(*EVERYWHERE)
             await growing.told()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             await following
         async with asyncio.timeout(WAIT_S):
             while await notifier.metric(f'{CUT}{{why="stalled"}}') < 2:
                 await asyncio.sleep(0.05)
         last = [one for one in messages_in(await waking.read_to_the_end()) if one][-1]
         assert last["event"] == "lagging"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while await notifier.metric("cacah_notifier_clients "):
                 await asyncio.sleep(0.05)
         assert b"lagging" not in await dead.read_to_the_end()

@@ -25,6 +25,7 @@ from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
 from services.notifier.domain.retry import most_attempts
 from services.notifier.feed import Feed
+from services.notifier.posting import ANSWER_TIMEOUT_S
 from services.notifier.records import Batch, TopicValue, read_fetched
 from services.notifier.signing import Scheme, SecretBox, SigningKey, new_key
 from services.notifier.subscriptions import Owner, State, Subscription, Subscriptions, Why
@@ -56,7 +57,8 @@ MANY = [village.code for village in villages_in("15.01")[:80]]
 VILLAGES = MANY[:40]
 VILLAGE, OTHER = VILLAGES[:2]
 WAIT_S = 30.0
-TIMEOUT_S = 0.5
+# Long enough for a status to arrive before it.
+TIMEOUT_S = 2.0
 OPERATOR = Owner(None, True)
 LOOPBACK = ip_network("127.0.0.0/8")
 
@@ -108,8 +110,10 @@ class Office:
         now = datetime.now(UTC)
         return await self.subscriptions.add(None, url, key, {ELECTION: after}, now)
 
-    def delivering(self, clock: Any = None, resolve: Any = resolve_nothing) -> Delivering:
-        receivers = Receivers([LOOPBACK], resolve, TIMEOUT_S)
+    def delivering(
+        self, clock: Any = None, resolve: Any = resolve_nothing, timeout_s: float = TIMEOUT_S
+    ) -> Delivering:
+        receivers = Receivers([LOOPBACK], resolve, timeout_s)
         return Delivering(
             self.deliveries,
             self.feed,
@@ -201,16 +205,19 @@ async def test_a_change_is_delivered_as_it_is_in_the_feed_and_verifies(office: O
     assert (attempt["village"], attempt["attempt"]) == (VILLAGE, 1)
 
 
-async def test_a_quiet_feed_is_delivered_at_once(office: Office) -> None:
+async def test_a_quiet_feed_is_delivered_at_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with receiving() as receiver, office.delivers() as delivering:
         subscription = await office.subscribe(receiver)
         await office.tell(VILLAGE)
         await office.until_drained(subscription)
-        began_s = asyncio.get_running_loop().time()
+        # Looking by itself would come too late.
+        monkeypatch.setattr("services.notifier.delivering.POLL_S", 10 * WAIT_S)
+        await asyncio.sleep(1.5)
         await office.tell(VILLAGE)
         delivering.wake()
         await office.until(lambda: len(receiver.received) == 2)
-    assert asyncio.get_running_loop().time() - began_s < 0.5
 
 
 async def test_all_is_delivered_in_order_per_village_under_random_failures(
@@ -362,13 +369,17 @@ async def test_a_misbehaving_receiver_fails_and_nobody_else_feels_it(
     office: Office, behave: Behaviour, status: int | None, error: str | None
 ) -> None:
     await office.tell(*VILLAGES)
-    async with receiving(behave) as bad, receiving() as good, office.delivers():
+    # An answer that is wrong must have the time to be seen as that on a busy machine.
+    timeout_s = TIMEOUT_S if error == "timeout" else ANSWER_TIMEOUT_S
+    async with (
+        receiving(behave) as bad,
+        receiving() as good,
+        office.delivers(timeout_s=timeout_s),
+    ):
         failing = await office.subscribe(bad)
         await office.until(lambda: len(bad.received) > 0)
         healthy = await office.subscribe(good)
-        began_s = asyncio.get_running_loop().time()
         await office.until_drained(healthy)
-        assert asyncio.get_running_loop().time() - began_s < 5
         await office.until(lambda: len(set(bad.sequences())) == len(VILLAGES))
 
         async def kept() -> bool:
@@ -381,7 +392,21 @@ async def test_a_misbehaving_receiver_fails_and_nobody_else_feels_it(
         assert {a["error"] for a in attempts} <= {"connection-failed", "answer-unreadable"}
     else:
         assert {(a["status"], a["error"]) for a in attempts} == {(status, error)}
-    assert all(a["duration_ms"] < 5_000 for a in attempts)
+    assert all(a["duration_ms"] < 1_000 * ANSWER_TIMEOUT_S for a in attempts)
+    assert_in_order(good, len(VILLAGES))
+
+
+async def test_a_receiver_that_never_answers_holds_nobody_up(office: Office) -> None:
+    await office.tell(*VILLAGES)
+    async with (
+        receiving(hang) as bad,
+        receiving() as good,
+        office.delivers(timeout_s=10 * WAIT_S),
+    ):
+        await office.subscribe(bad)
+        await office.until(lambda: len(bad.received) == len(VILLAGES))
+        healthy = await office.subscribe(good)
+        await office.until_drained(healthy)
     assert_in_order(good, len(VILLAGES))
 
 

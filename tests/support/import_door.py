@@ -1,6 +1,7 @@
 """A registry's door for the importer: the real rules in memory, behind an HTTP that fails."""
 
 import gzip
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -66,6 +67,14 @@ def _result(answer: Answer) -> dict[str, Any]:
     return told
 
 
+class _Server(ThreadingHTTPServer):
+    """A server to which a client may break off without a word on the test's terminal."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def import_door() -> Iterator[ImportDoor]:
     """A door that is open, on a free port."""
@@ -99,7 +108,7 @@ def import_door() -> Iterator[ImportDoor]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         door = ImportDoor(f"http://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:

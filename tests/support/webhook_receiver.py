@@ -55,7 +55,7 @@ async def a_byte_a_second(_: Received, writer: asyncio.StreamWriter) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1_000:
         writer.write(bytes([byte]))
         await writer.drain()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
 
 async def answer_then_a_byte_a_second(_: Received, writer: asyncio.StreamWriter) -> None:
