@@ -6,7 +6,8 @@ entered is sent again by the next run, under the same ids, and nothing is double
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,10 +62,11 @@ class Delivery:
     async def run(self) -> Counts:
         """Send everything that is not yet acknowledged. Raises ImportStoppedError."""
         await self._require_same_registry()
-        batches = self._batches()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(self._send_all(batches))
+        # However this ends, the file is closed.
+        with contextlib.closing(self._batches()) as batches:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(IN_FLIGHT):
+                    group.create_task(self._send_all(batches))
         return self.progress.state.counts
 
     async def _require_same_registry(self) -> None:
@@ -86,7 +88,7 @@ class Delivery:
             results = await self.door.send(batch.events) if batch.events else []
             self._enter(batch, results)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         """The rows not yet acknowledged; those before are passed over, their refusals retold."""
         batch, number = Batch(), 0
         for index, row in self._left():
