@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER: Final = b"x-request-id"
 VERSION: Final = "0.1.0"
 
+# Longer than clients and proxies keep a connection that rests: they must be the ones to close it,
+# since a request that meets our closing fails without an answer.
+KEEP_ALIVE_S: Final = 75
+
 # What a service waits for, by name, and whether it is there now.
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from services.notifier.app import AllStreams, create_app
 from services.notifier.connections import CuttableProtocol, listening_socket
 from services.notifier.settings import NotifierSettings
+from shared.collecting import spare_collecting
 from shared.telemetry import configure_logging
+from shared.web import KEEP_ALIVE_S
 
 # A client that does not read what it was sent is cut off after this long.
 GRACE_S: Final = 3
@@ -39,6 +41,7 @@ def main() -> int:
         return 2
     configure_logging("notifier")
     app = create_app(settings)
+    spare_collecting()
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -48,6 +51,7 @@ def main() -> int:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     NotifierServer(config, app.state.streams).run(sockets=[listening_socket(config)])
     return 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
@@ -128,9 +127,6 @@ async def _on_database_away(request: Request, error: Exception) -> Response:
 async def prepare(engine: AsyncEngine) -> None:
     """Make sure that the election of the contract is there, with a row for each of its villages."""
     villages = [village.code for village in villages_in(PILKADA_2024.area)]
-    # The country's regions stay for ever: without this the garbage collector walks through them
-    # again and again, and half of a batch's time is its.
-    gc.freeze()
     async with engine.begin() as connection:
         await tables.seed_election(connection, PILKADA_2024, villages)
         metrics.PARKED.set(await tables.parked_count(connection))

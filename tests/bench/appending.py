@@ -18,6 +18,7 @@ from services.registry.appending import Appender
 from services.registry.domain.submissions import Arrival, arrive
 from services.registry.ledger import Ledger
 from services.registry.vault import KEY_BYTES, Vault
+from shared.collecting import spare_collecting
 from shared.database import create_engine
 from tests.bench.floors import connection_to
 from tests.bench.people import Clerk, people
@@ -47,6 +48,8 @@ async def append(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]])
     engine = create_engine(database_url, pool_size=2)
     vault = Vault(os.urandom(KEY_BYTES))
     appender = Appender(engine, Ledger(vault), lambda: None)
+    # As the service does.
+    spare_collecting()
     running = asyncio.create_task(appender.run())
     try:
         began_at = time.perf_counter()
