@@ -1,17 +1,22 @@
-"""The peer: the library `eventsourcing` appending to the same server by its own recorder.
+"""The peer: the library `eventsourcing` appending to the same server.
 
-It too gives each event a place in one order without gaps, by locking its table for each append;
-like the floor it decides nothing.
+It too gives each event a place in one order without gaps, by locking its table for each append.
+`Peer` is its recorder alone, which like the floor decides nothing. `take` is the library as it is
+meant: an aggregate for each resident, read again from its events where there are some, and saved in
+batches.
 """
 
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
+import orjson
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
@@ -48,6 +53,60 @@ class Peer:
 def _append(recorder: ApplicationRecorder, work: Sequence[Sequence[StoredEvent]]) -> None:
     for events in work:
         recorder.insert_events(events)
+
+
+class Resident(Aggregate):
+    """What the aggregate must know to decide on a recording: nothing but that it is registered."""
+
+    @event("Registered")
+    def __init__(self, nik: str, data: dict[str, Any]) -> None:
+        self.nik = nik
+        self.data = data
+        self.recorded = False
+
+    @staticmethod
+    def create_id(nik: str, data: dict[str, Any]) -> UUID:
+        """The aggregate's identity: that of the NIK."""
+        return uuid5(NAMESPACE_OID, nik)
+
+    @event("Recorded")
+    def record(self) -> None:
+        """Take a recording."""
+        self.recorded = True
+
+
+class Office(Application[UUID]):
+    """Registrations and recordings in batches, each saved as one transaction."""
+
+    name = "office"
+
+    def take(self, bodies: Sequence[bytes]) -> None:
+        """Decide a batch and save it."""
+        touched: dict[UUID, Resident] = {}
+        for body in bodies:
+            data = orjson.loads(body)["data"]
+            identity = Resident.create_id(data["nik"], {})
+            if len(data) > 1:
+                touched[identity] = Resident(data["nik"], data)
+            else:
+                if identity not in touched:
+                    touched[identity] = self.repository.get(identity)
+                touched[identity].record()
+        self.save(*touched.values())
+
+
+def take(dsn: str, queues: Sequence[Sequence[Sequence[bytes]]]) -> float:
+    """Events a second when each client of an application sends batch after batch."""
+    events = sum(len(batch) for queue in queues for batch in queue)
+    with Office(environment(dsn, len(queues))) as office, ThreadPoolExecutor(len(queues)) as pool:
+
+        def send(queue: Sequence[Sequence[bytes]]) -> None:
+            for batch in queue:
+                office.take(batch)
+
+        began_at = time.perf_counter()
+        list(pool.map(send, queues))
+        return events / (time.perf_counter() - began_at)
 
 
 def environment(dsn: str, connections: int) -> Environment:

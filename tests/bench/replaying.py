@@ -35,6 +35,7 @@ SIZES: Final = (100_000,)
 RUNS: Final = 3
 APPENDED: Final = 60_000
 PEER_APPENDS: Final = 30
+PEER_BATCHES: Final = 8
 PEER_EVENTS: Final = 10_000
 AT_ONCE: Final = 20_000
 POLL_S: Final = 0.2
@@ -78,19 +79,23 @@ def _arguments() -> argparse.Namespace:
 def _measure_appending(parts: Parts, runs: int) -> None:
     queues = appending.batches(APPENDED)
     events = sum(len(batch) for queue in queues for batch in queue)
-    ours, floor, peer = [], [], []
+    ours, floor, recorder, whole = [], [], [], []
     for _ in range(runs):
         with cloned_database(parts) as database:
             ours.append(asyncio.run(appending.append(parts.url(database), queues)))
             floor.append(asyncio.run(appending.copy_the_same(parts.dsn(database), events)))
             beside = peers.Peer(parts.dsn(database), row_bytes=600)
-            peer.append(beside.rate(appending.CLIENTS, PEER_APPENDS, appending.BATCH))
+            recorder.append(beside.rate(appending.CLIENTS, PEER_APPENDS, appending.BATCH))
+        with cloned_database(parts) as database:
+            some = [queue[:PEER_BATCHES] for queue in queues]
+            whole.append(peers.take(parts.dsn(database), some))
     print(
         f"append {events:,} events in batches of {appending.BATCH} by {appending.CLIENTS} clients"
     )
     _tell("the registry's appender", ours, "events/s")
     _tell("floor: COPY of the same rows", floor, "events/s", ours)
-    _tell("eventsourcing's recorder, which decides nothing", peer, "events/s", ours)
+    _tell("eventsourcing's recorder, which decides nothing", recorder, "events/s", ours)
+    _tell("eventsourcing with an aggregate for each resident", whole, "events/s", ours)
 
 
 def _measure_replay(parts: Parts, built: Path, events: int, runs: int) -> None:
