@@ -76,16 +76,23 @@ class Woken(asyncio.Event):
 
 
 @contextlib.asynccontextmanager
-async def listening(url: str, channel: str) -> AsyncIterator[Woken]:
-    """An event that is set whenever `channel` is notified, or the listening connection is lost.
+async def listening(url: str, channel: str, ignored: str = "") -> AsyncIterator[Woken]:
+    """An event that is set whenever `channel` is notified, but for notifications whose payload is
+    `ignored`, or the listening connection is lost.
 
     A LISTEN connection can die without a word, so whoever waits on the event must also poll.
     """
     woken = Woken()
+
+    def notified(*told: Any) -> None:
+        payload = told[-1]
+        if not ignored or payload != ignored:
+            woken.set()
+
     connection = await asyncpg.connect(plain_dsn(url))
     try:
         connection.add_termination_listener(lambda *_: woken.lose())
-        await connection.add_listener(channel, lambda *_: woken.set())
+        await connection.add_listener(channel, notified)
         yield woken
     finally:
         with contextlib.suppress(Exception):

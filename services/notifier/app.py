@@ -20,7 +20,7 @@ from services.notifier.comparing import Comparing
 from services.notifier.courier import SystemClock
 from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
-from services.notifier.feed import CHANNEL, Feed
+from services.notifier.feed import CHANNEL, Feed, ServedChange
 from services.notifier.numbering import Numbering, VoterNumbering
 from services.notifier.settings import NotifierSettings
 from services.notifier.signing import SecretBox
@@ -53,11 +53,12 @@ class Following:
 
     def __init__(self, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer) -> None:
         self._tailer = tailer
-        self._announcer = Announcer(feed)
+        self._announcer = Announcer(feed, tailer.name)
         self.streams = Streams(past, tailer)
 
-    def wake(self) -> None:
-        self._tailer.wake()
+    def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
+        """What was committed here goes out here, and others are told that there is more."""
+        self._tailer.give(numbered)
         self._announcer.wake()
 
     def parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -75,10 +76,28 @@ class AllStreams:
             each.close()
 
 
+class RecentFeed:
+    """The villages' feed as deliveries read it: what has just been numbered is at hand."""
+
+    def __init__(self, feed: Feed, tailer: Tailer) -> None:
+        self._feed = feed
+        self._tailer = tailer
+
+    async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]:
+        """As the feed's; what others have numbered meanwhile comes when the tailer has read it."""
+        held = self._tailer.held(election, after, limit)
+        return held if held is not None else await self._feed.changes(election, after, limit)
+
+    async def village_changes(
+        self, election: str, village: str, first: int, last: int, limit: int
+    ) -> list[ServedChange]:
+        return await self._feed.village_changes(election, village, first, last, limit)
+
+
 class Webhooks:
     """Deliveries to subscribers; without a key for their secrets there are none."""
 
-    def __init__(self, settings: NotifierSettings, feed: Feed) -> None:
+    def __init__(self, settings: NotifierSettings, feed: Feed, tailer: Tailer) -> None:
         # Connections of its own: KPU's reading and the numbering are not kept waiting by it.
         self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS)
         self._resolver = Resolver()
@@ -91,7 +110,7 @@ class Webhooks:
         receivers = Receivers(settings.webhook_allowed_networks, self._resolver)
         self._delivering = Delivering(
             deliveries,
-            feed,
+            RecentFeed(feed, tailer),
             box,
             receivers,
             settings.database_url,
@@ -122,20 +141,20 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     feed, voter_feed = Feed(engine), VoterFeed(engine)
     # However many clients come from far behind, the numbering has its connections.
     past = create_engine(settings.database_url, PAST_CONNECTIONS)
-    tailer = Tailer(feed, url, CHANNEL, metrics.SEQUENCE)
-    villages = Following(feed, Feed(past), tailer)
-    tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
-    voters = Following(voter_feed, VoterFeed(past), tailer)
-    webhooks = Webhooks(settings, feed)
-    acknowledgements = Acknowledgements(engine)
 
-    def on_numbered() -> None:
-        villages.wake()
+    def on_grown() -> None:
         webhooks.wake()
 
-    numbering = Numbering(feed, on_numbered)
+    tailer = Tailer(feed, url, CHANNEL, metrics.SEQUENCE, on_grown)
+    villages = Following(feed, Feed(past), tailer)
+    webhooks = Webhooks(settings, feed, tailer)
+    voter_tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
+    voters = Following(voter_feed, VoterFeed(past), voter_tailer)
+    acknowledgements = Acknowledgements(engine)
+
+    numbering = Numbering(feed, villages.give)
     subscriber = Subscriber(bootstrap, group, VOTER_CHANGES, numbering)
-    voter_numbering = VoterNumbering(voter_feed, voters.wake)
+    voter_numbering = VoterNumbering(voter_feed, voters.give)
     # A group of its own: what goes on in the one topic's group does not disturb the other's.
     voter_group = f"{group}{VOTERS_SUFFIX}"
     voter_subscriber = Subscriber(

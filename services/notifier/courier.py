@@ -21,7 +21,7 @@ from services.notifier import metrics
 from services.notifier.deliveries import Attempt, Deliveries, Progress, TakenOver
 from services.notifier.domain.retry import Failure, next_attempt, read_retry_after
 from services.notifier.domain.track import Track
-from services.notifier.feed import Feed, ServedChange
+from services.notifier.feed import ServedChange
 from services.notifier.posting import Fault, Outcome, Poster
 from services.notifier.signing import SigningKey, signature_header
 from services.notifier.subscriptions import Why
@@ -54,6 +54,16 @@ class Clock(Protocol):
 
     async def wait(self, woken: asyncio.Event, until: datetime | None) -> None:
         """Return when the event is set or the moment has come."""
+
+
+class DeliveredFeed(Protocol):
+    """The villages' feed, as far as deliveries read it."""
+
+    async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]: ...
+
+    async def village_changes(
+        self, election: str, village: str, first: int, last: int, limit: int
+    ) -> list[ServedChange]: ...
 
 
 class SystemClock:
@@ -133,7 +143,7 @@ class Courier:
     def __init__(
         self,
         deliveries: Deliveries,
-        feed: Feed,
+        feed: DeliveredFeed,
         taken: TakenOver,
         keys: Keys,
         poster: Poster,

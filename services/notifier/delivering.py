@@ -22,12 +22,12 @@ from services.notifier.addresses import Addresses, Network, Resolve, read_url
 from services.notifier.courier import (
     Clock,
     Courier,
+    DeliveredFeed,
     DisablingError,
     Keys,
     LostError,
 )
 from services.notifier.deliveries import Deliveries, TakenOver
-from services.notifier.feed import CHANNEL, Feed
 from services.notifier.numbering import delays_s
 from services.notifier.posting import ANSWER_TIMEOUT_S, Poster
 from services.notifier.signing import SecretBox
@@ -77,7 +77,7 @@ class Delivering:
     def __init__(
         self,
         deliveries: Deliveries,
-        feed: Feed,
+        feed: DeliveredFeed,
         box: SecretBox,
         receivers: Receivers,
         database_url: str,
@@ -131,7 +131,6 @@ class Delivering:
             connection.add_termination_listener(lambda *_: woken.lose())
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", DELIVERING_LOCK):
                 await asyncio.sleep(LOCK_POLL_S)
-            await connection.add_listener(CHANNEL, lambda *_: woken.set())
             yield connection, woken
         finally:
             with contextlib.suppress(Exception):
@@ -141,7 +140,6 @@ class Delivering:
         self._look_at_s = self._trim_at_s = 0.0
         now_s = asyncio.get_running_loop().time
         while not woken.lost:
-            # Changes wake us often, and hardly ever is a subscription changed.
             if now_s() >= self._look_at_s:
                 self._look_at_s = now_s() + POLL_S
                 await connection.execute("SELECT 1", timeout=ALIVE_TIMEOUT_S)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
@@ -19,8 +19,9 @@ from shared.counts import Counts, VillageKey
 from shared.database import driver_of
 from shared.event_log import require_reached
 
-# Other processes read the feed on when this channel is notified.
+# Other processes read the feed on when this channel is notified; the payload names who did it.
 CHANNEL: Final = "notifier_changes"
+NOTIFY: Final = text("SELECT pg_notify(:channel, :by)")
 
 _MEET_ELECTIONS = text(
     "INSERT INTO notifier.heads (election) SELECT unnest(:elections) ON CONFLICT DO NOTHING"
@@ -66,6 +67,11 @@ _ELECTION = text(
     "SELECT election, area, sequence, position FROM notifier.heads WHERE election = :election"
 )
 
+_TRACE_COLUMNS: Final = ("received_at", "published_at", "counted_at", "announced_at")
+_SERVED_COLUMNS: Final = (
+    *("sequence", "election", "village", "district", "position", "time", "stage"),
+    *("before", "after", *_TRACE_COLUMNS, "numbered_at"),
+)
 _SERVED: Final = (
     "SELECT sequence, election, village, district, position, time, stage,"
     " before::text AS before, after::text AS after,"
@@ -137,7 +143,6 @@ _SNAPSHOT = text(
     " WHERE election = :election"
 )
 
-_TRACE_COLUMNS: Final = ("received_at", "published_at", "counted_at", "announced_at")
 _CHANGE_COLUMNS: Final = (
     "election",
     "sequence",
@@ -177,6 +182,17 @@ class ServedChange:
     passed: Passed | None = None
 
 
+N = TypeVar("N")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[N]):
+    """What a batch came to, and by election its changes as everybody is served them from now on."""
+
+    numbered: N
+    served: Mapping[str, list[ServedChange]]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What KPU has been told of every village up to `head`."""
@@ -192,7 +208,7 @@ class Feed:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def take(self, batch: Batch, numbered_at: datetime) -> Numbered:
+    async def take(self, batch: Batch, numbered_at: datetime) -> Taken[Numbered]:
         """Number a batch and keep it, all in one transaction.
 
         The rows of the elections' heads are locked until the commit: sequences become visible
@@ -205,19 +221,22 @@ class Feed:
             heads = await _lock_heads(connection, elections)
             told = await _read_told(connection, keys)
             numbered = number(heads, told, batch.records)
+            rows: list[tuple[Any, ...]] = []
             if numbered.changes:
                 moment = await _not_before_the_last(connection, elections, numbered_at)
-                await _write_changes(connection, heads, numbered.changes, moment)
+                rows = _rows(heads, numbered.changes, moment)
+                await _write_changes(connection, rows)
             await _write_told(connection, numbered.told)
             await _move_heads(connection, numbered.heads)
             await keep_unreadable(connection, batch.unreadable)
-        return numbered
+        served = (_served(dict(zip(_CHANGE_COLUMNS, row, strict=True))) for row in rows)
+        return Taken(numbered, by_election((row[0] for row in rows), served))
 
-    async def announce(self) -> None:
-        """Wake the other processes. Never within `take`: a NOTIFY there would serialise every
-        commit of the server."""
+    async def announce(self, by: str) -> None:
+        """Wake the other processes than that of this name. Never within `take`: a NOTIFY there
+        would serialise every commit of the server."""
         async with self._reading() as connection:
-            await connection.execute(text(f"NOTIFY {CHANNEL}"))
+            await connection.execute(NOTIFY, {"channel": CHANNEL, "by": by})
 
     async def elections(self) -> list[ElectionFeed]:
         """Every election that has a feed, by its id."""
@@ -235,7 +254,7 @@ class Feed:
         arguments = {"election": election, "after": after, "limit": limit}
         async with self._reading() as connection:
             rows = (await connection.execute(_CHANGES, arguments)).mappings().all()
-        return [_served(row) for row in rows]
+        return [_served(dict(row)) for row in rows]
 
     async def wanted_changes(
         self, election: str, wanted: Wanted, after: int, end: int, limit: int
@@ -252,7 +271,7 @@ class Feed:
         }
         async with self._reading() as connection:
             rows = (await connection.execute(_WANTED_CHANGES, arguments)).mappings().all()
-        return [_served(row) for row in rows]
+        return [_served(dict(row)) for row in rows]
 
     async def tells_of(self, election: str, code: str) -> bool:
         """Whether anything was ever told of a village, or of one of a district."""
@@ -273,7 +292,7 @@ class Feed:
         }
         async with self._reading() as connection:
             rows = (await connection.execute(_VILLAGE_CHANGES, arguments)).mappings().all()
-        return [_served(row) for row in rows]
+        return [_served(dict(row)) for row in rows]
 
     async def snapshot(self, election: str) -> Snapshot | None:
         """What has been told, at one moment; none where there is no such election."""
@@ -339,18 +358,29 @@ async def _not_before_the_last(
     return max(moment, row.moment or moment)
 
 
-async def _write_changes(
-    connection: AsyncConnection,
-    heads: Mapping[str, Head],
-    changes: Iterable[Change],
-    numbered_at: datetime,
-) -> None:
+def by_election(
+    elections: Iterable[str], served: Iterable[ServedChange]
+) -> dict[str, list[ServedChange]]:
+    """Changes as they are served, in their order, by the election that each is of."""
+    found: dict[str, list[ServedChange]] = {}
+    for election, change in zip(elections, served, strict=True):
+        found.setdefault(election, []).append(change)
+    return found
+
+
+def _rows(
+    heads: Mapping[str, Head], changes: Iterable[Change], numbered_at: datetime
+) -> list[tuple[Any, ...]]:
     told = {election: head.position for election, head in heads.items()}
     rows = []
     for change in changes:
         election = change.key.election
         told[election] = max(told[election], change.position)
         rows.append(_row(change, numbered_at, told[election]))
+    return rows
+
+
+async def _write_changes(connection: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
     driver = await driver_of(connection)
     await driver.copy_records_to_table(
         "changes", schema_name="notifier", columns=_CHANGE_COLUMNS, records=rows
@@ -419,8 +449,9 @@ def _counts(written: str) -> Counts:
     return Counts(**orjson.loads(written))
 
 
-def _served(row: Any) -> ServedChange:
-    members = dict(row)
+def _served(row: Mapping[str, Any]) -> ServedChange:
+    """A row, read or just written, as it is served: the same bytes."""
+    members = {column: row[column] for column in _SERVED_COLUMNS}
     members["before"] = orjson.Fragment(members["before"])
     members["after"] = orjson.Fragment(members["after"])
     passed_at = [members.pop(column) for column in _TRACE_COLUMNS]

@@ -12,7 +12,7 @@ from services.notifier import metrics
 from services.notifier.domain.changes import Numbered
 from services.notifier.domain.gathering import Gathering
 from services.notifier.domain.voters import NumberedVoters
-from services.notifier.feed import Feed
+from services.notifier.feed import Feed, ServedChange, Taken
 from services.notifier.records import (
     Batch,
     TopicValue,
@@ -41,6 +41,9 @@ def delays_s() -> Iterator[float]:
         delay_s = min(delay_s * 2, LONGEST_DELAY_S)
 
 
+# What comes of persons within so long is one batch, which costs hardly more than one change.
+VOTERS_REST_S: Final = 0.1
+
 # A batch of persons that is part of a flood, and the longest rest after it.
 MANY_VOTERS: Final = 500
 LONGEST_REST_S: Final = 0.5
@@ -60,15 +63,18 @@ NOTHING_HELD: Final = Held({}, None)
 B = TypeVar("B")
 N = TypeVar("N")
 
+# What has been committed, by election, as it is served from now on.
+OnNumbered = Callable[[Mapping[str, list[ServedChange]]], None]
+
 
 class Taking(ABC, Generic[B, N]):
-    """Takes fetched batches into a feed and rings after each commit.
+    """Takes fetched batches into a feed and passes the changes on after each commit.
 
     Two failures are told apart by nobody here: a database that is away and a fault of our own
     both keep the batch, because passing it would leave KPU with a wrong number.
     """
 
-    def __init__(self, on_numbered: Callable[[], None]) -> None:
+    def __init__(self, on_numbered: OnNumbered) -> None:
         self._on_numbered = on_numbered
         self.failing = False
 
@@ -78,35 +84,36 @@ class Taking(ABC, Generic[B, N]):
 
     async def _commit(self, batch: B) -> None:
         waits_s = delays_s()
-        while (numbered := await self._attempt(batch)) is None:
+        while (taken := await self._attempt(batch)) is None:
             await asyncio.sleep(next(waits_s))
-        if self._report(numbered, batch):
-            self._on_numbered()
+        self._report(taken.numbered, batch)
+        if taken.served:
+            self._on_numbered(taken.served)
 
-    async def _attempt(self, batch: B) -> N | None:
+    async def _attempt(self, batch: B) -> Taken[N] | None:
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                numbered = await self._store(batch, datetime.now(UTC))
+                taken = await self._store(batch, datetime.now(UTC))
         except Exception:
             self.failing = True
             metrics.FAILED_ATTEMPTS.inc()
             logger.warning("the batch could not be committed and is tried again", exc_info=True)
             return None
         self.failing = False
-        return numbered
+        return taken
 
     @abstractmethod
-    async def _store(self, batch: B, numbered_at: datetime) -> N: ...
+    async def _store(self, batch: B, numbered_at: datetime) -> Taken[N]: ...
 
     @abstractmethod
-    def _report(self, numbered: N, batch: B) -> bool:
-        """Tell what was done; whether there are changes."""
+    def _report(self, numbered: N, batch: B) -> None:
+        """Tell what was done."""
 
 
 class Numbering(Taking[Batch, Numbered]):
     """Takes the villages' changes, and gathers those of a village that come in a burst."""
 
-    def __init__(self, feed: Feed, on_numbered: Callable[[], None]) -> None:
+    def __init__(self, feed: Feed, on_numbered: OnNumbered) -> None:
         super().__init__(on_numbered)
         self._feed = feed
         self._gathering = Gathering()
@@ -121,43 +128,42 @@ class Numbering(Taking[Batch, Numbered]):
             await self._commit(Batch(due, unreadable))
         return Held(self._gathering.first_held(), self._gathering.next_due_s())
 
-    async def _store(self, batch: Batch, numbered_at: datetime) -> Numbered:
-        numbered = await self._feed.take(batch, numbered_at)
-        observe_numbered(numbered.changes, numbered_at)
-        return numbered
+    async def _store(self, batch: Batch, numbered_at: datetime) -> Taken[Numbered]:
+        taken = await self._feed.take(batch, numbered_at)
+        observe_numbered(taken.numbered.changes, numbered_at)
+        return taken
 
-    def _report(self, numbered: Numbered, batch: Batch) -> bool:
+    def _report(self, numbered: Numbered, batch: Batch) -> None:
         _report_villages(numbered)
         _report_unreadable(batch.unreadable)
-        return bool(numbered.changes)
 
 
 class VoterNumbering(Taking[VoterBatch, NumberedVoters]):
     """Takes the persons' changes."""
 
-    def __init__(self, feed: VoterFeed, on_numbered: Callable[[], None]) -> None:
+    def __init__(self, feed: VoterFeed, on_numbered: OnNumbered) -> None:
         super().__init__(on_numbered)
         self._feed = feed
 
     async def take(self, fetched: list[TopicValue]) -> Held:
-        """Return when the batch is committed; after a full one as much later as it took, since
-        hundreds may follow, and the villages' changes must not wait for them."""
+        """Return when the batch is committed and a rest is over; after a full one it is as long
+        as the batch took, since hundreds may follow, and the villages' changes must not wait for
+        them."""
         began_s = asyncio.get_running_loop().time()
         await self._commit(read_voter_batch(fetched))
-        if len(fetched) >= MANY_VOTERS:
-            took_s = asyncio.get_running_loop().time() - began_s
-            await asyncio.sleep(min(took_s, LONGEST_REST_S))
+        took_s = asyncio.get_running_loop().time() - began_s
+        many = len(fetched) >= MANY_VOTERS
+        await asyncio.sleep(min(took_s, LONGEST_REST_S) if many else VOTERS_REST_S)
         return NOTHING_HELD
 
-    async def _store(self, batch: VoterBatch, numbered_at: datetime) -> NumberedVoters:
+    async def _store(self, batch: VoterBatch, numbered_at: datetime) -> Taken[NumberedVoters]:
         return await self._feed.take(batch, numbered_at)
 
-    def _report(self, numbered: NumberedVoters, batch: VoterBatch) -> bool:
+    def _report(self, numbered: NumberedVoters, batch: VoterBatch) -> None:
         for change in numbered.changes:
             metrics.VOTER_CHANGES.labels(change.key.election).inc()
         metrics.REPEATS.inc(numbered.repeats)
         _report_unreadable(batch.unreadable)
-        return bool(numbered.changes)
 
 
 def _report_villages(numbered: Numbered) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import httpcore
 
 from services.notifier.addresses import Addresses, ForbiddenAddressError, Target
+from services.notifier.receiver_stream import connect
 
 ANSWER_TIMEOUT_S: Final = 15.0
 MOST_ANSWER_BYTES: Final = 64 * 1024
@@ -191,7 +192,6 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, target: Target, addresses: Addresses) -> None:
         self._target = target
         self._addresses = addresses
-        self._tcp = httpcore.AnyIOBackend()
         # One question at a time: a name that hangs must not take all of the resolver's threads.
         self._asking = asyncio.Lock()
 
@@ -212,16 +212,14 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         refused: Exception | None = None
         for address in found:
             try:
-                return await self._tcp.connect_tcp(
-                    str(address), port, timeout, local_address, socket_options
-                )
+                return await connect(str(address), port, timeout, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 refused = error
         assert refused is not None
         raise refused
 
     async def sleep(self, seconds: float) -> None:
-        await self._tcp.sleep(seconds)
+        await asyncio.sleep(seconds)
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -33,7 +34,14 @@ _LATEST: Final = datetime(2900, 1, 1, tzinfo=UTC)
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
 Ordinal = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
-Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """As the database gives it back."""
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST), AfterValidator(_in_utc)]
 ElectionId = Annotated[str, StringConstraints(pattern=ELECTION_PATTERN)]
 VillageCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}$")]
 DistrictCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}\.[0-9]{2}\.[0-9]{2}$")]

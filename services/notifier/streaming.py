@@ -1,4 +1,4 @@
-"""The feed as it goes out: read once a process, kept as ready frames, copied to every client.
+"""The feed as it goes out: kept once a process as ready frames, copied to every client.
 
 A client that is behind the ring reads the database in pages until it has caught up. A slow one
 fills its own socket and nobody else's; what it may hold, and when it is cut, is said here and in
@@ -7,10 +7,11 @@ fills its own socket and nobody else's; what it may hold, and when it is cut, is
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
+from uuid import uuid4
 
 import orjson
 from prometheus_client import Gauge
@@ -20,7 +21,7 @@ from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
 from services.notifier.filtering import STRETCH, Found, look_on
 from services.notifier.numbering import delays_s
-from services.notifier.traced import Passed, observe_sent, with_trace
+from services.notifier.traced import observe_sent, with_trace
 from shared.database import Woken, listening, wait_for
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ CHUNK_FRAMES: Final = 64
 PAGE_CHANGES: Final = 1_000
 
 POLL_S: Final = 1.0
+ANNOUNCED_EVERY_S: Final = 0.05
 # Less than what is left between heartbeats of the 15 s that were promised.
 READ_S: Final = 3.0
 HEARTBEAT_S: Final = 10.0
@@ -56,25 +58,26 @@ END: Final = b"\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A change as a server-sent event."""
+    """A change, and the bytes of it as a server-sent event."""
 
-    sequence: int
-    time: datetime
+    change: ServedChange
     sent: bytes
-    villages: tuple[str, ...]
-    passed: Passed | None = None
+
+    @property
+    def sequence(self) -> int:
+        return self.change.sequence
 
     def traced(self) -> bytes:
         """The bytes to send where the change's trace is asked for."""
-        if self.passed is None:
+        if self.change.passed is None:
             return self.sent
-        return with_trace(self.sent.removesuffix(END), self.passed) + END
+        return with_trace(self.sent.removesuffix(END), self.change.passed) + END
 
 
 def frame(change: ServedChange) -> Frame:
     """The server-sent event of a change: its id is the sequence, so that a client can resume."""
     event = b"id: %d\nevent: change\ndata: %s" % (change.sequence, change.body)
-    return Frame(change.sequence, change.time, event + END, change.villages, change.passed)
+    return Frame(change, event + END)
 
 
 class Ring:
@@ -99,11 +102,11 @@ class Ring:
         self._grown.set()
         self._grown = asyncio.Event()
 
-    def after(self, sequence: int) -> list[Frame] | None:
+    def after(self, sequence: int, limit: int = CHUNK_FRAMES) -> list[Frame] | None:
         """The next frames after a sequence; None where they have left the ring."""
         if self.is_past(sequence):
             return None
-        end = min(self.last, sequence + CHUNK_FRAMES)
+        end = min(self.last, sequence + limit)
         held = (self._frames[i % len(self._frames)] for i in range(sequence + 1, end + 1))
         return [found for found in held if found is not None]
 
@@ -154,29 +157,61 @@ class SequencedFeed(Protocol):
         self, election: str, wanted: Wanted, after: int, end: int, limit: int
     ) -> list[ServedChange]: ...
 
-    async def announce(self) -> None: ...
+    async def announce(self, by: str) -> None: ...
+
+
+def _nothing() -> None: ...
 
 
 class Tailer:
-    """Follows the feeds of all elections and keeps a ring of each; `channel` is notified when
-    another process has numbered changes."""
+    """Follows the feeds of all elections and keeps a ring of each, and calls `on_grown` after one
+    has grown.
+
+    What this process numbers is given to it. What others number it reads in the database, when
+    they notify `channel` or a poll is due.
+    """
 
     def __init__(
-        self, feed: SequencedFeed, database_url: str, channel: str, reached: Gauge
+        self,
+        feed: SequencedFeed,
+        database_url: str,
+        channel: str,
+        reached: Gauge,
+        on_grown: Callable[[], None] = _nothing,
     ) -> None:
         self._feed = feed
         self._database_url = database_url
         self._channel = channel
         self._reached = reached
+        self._on_grown = on_grown
         self._rings: dict[str, Ring] = {}
         self._woken: Woken | None = None
+        # Tells our own notifications, which say nothing new, from those of others.
+        self.name = uuid4().hex
 
     def ring(self, election: str, sequence: int) -> Ring:
         """The ring of an election whose feed is known to reach `sequence`."""
-        return self._rings.setdefault(election, Ring(sequence, RING_FRAMES))
+        if election not in self._rings:
+            self._rings[election] = Ring(sequence, RING_FRAMES)
+        return self._rings[election]
 
-    def wake(self) -> None:
-        """There are new changes: look now."""
+    def held(self, election: str, after: int, limit: int) -> list[ServedChange] | None:
+        """The changes after a sequence, at most `limit`; None where they must be read."""
+        ring = self._rings.get(election)
+        frames = ring.after(after, limit) if ring is not None else None
+        return None if frames is None else [each.change for each in frames]
+
+    def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
+        """Go on with changes that were committed here, by election and in order. Where others'
+        changes lie before them, all are read."""
+        for election, changes in numbered.items():
+            ring = self._rings.get(election)
+            if ring is None or changes[0].sequence > ring.last + 1:
+                self._wake()
+            else:
+                self._extend(election, ring, changes)
+
+    def _wake(self) -> None:
         if self._woken is not None:
             self._woken.set()
 
@@ -190,7 +225,8 @@ class Tailer:
         waits = delays_s()
         while True:
             try:
-                async with listening(self._database_url, self._channel) as self._woken:
+                listened = listening(self._database_url, self._channel, self.name)
+                async with listened as self._woken:
                     waits = delays_s()
                     await self._follow(self._woken)
             except Exception as error:
@@ -209,14 +245,24 @@ class Tailer:
             while ring.last < known.sequence:
                 changes = await self._feed.changes(known.election, ring.last, PAGE_CHANGES)
                 assert changes, "the feed has a gap"
-                ring.append([frame(change) for change in changes])
+                self._extend(known.election, ring, changes)
+
+    def _extend(self, election: str, ring: Ring, changes: Sequence[ServedChange]) -> None:
+        """Add those of the changes that the ring does not have yet: what is read and what is
+        given overlap."""
+        new = [frame(change) for change in changes if change.sequence > ring.last]
+        if new:
+            ring.append(new)
+            self._reached.labels(election).set(ring.last)
+            self._on_grown()
 
 
 class Announcer:
-    """Tells other processes of new changes, many commits at once."""
+    """Tells other processes of new changes, many commits at once; `name` is ours."""
 
-    def __init__(self, feed: SequencedFeed) -> None:
+    def __init__(self, feed: SequencedFeed, name: str) -> None:
         self._feed = feed
+        self._name = name
         self._due = asyncio.Event()
 
     def wake(self) -> None:
@@ -228,9 +274,10 @@ class Announcer:
             await self._due.wait()
             self._due.clear()
             try:
-                await self._feed.announce()
+                await self._feed.announce(self._name)
             except Exception as error:
                 logger.warning("new changes were not announced", extra={"error": repr(error)})
+            await asyncio.sleep(ANNOUNCED_EVERY_S)
 
 
 class Streams:
@@ -265,7 +312,7 @@ class Streams:
         if held is not None:
             through = held[-1].sequence if held else after
             if not wanted.all:
-                held = [each for each in held if wanted.concerns(each.villages)]
+                held = [each for each in held if wanted.concerns(each.change.villages)]
             return Part(held, through)
         try:
             async with asyncio.timeout(READ_S):
@@ -389,7 +436,7 @@ def _observe(ring: Ring, frames: list[Frame], live_after: int) -> None:
     now = datetime.now(UTC)
     for sent in frames:
         if sent.sequence > max(ring.streamed, live_after):
-            metrics.STREAMED_S.observe(max(0.0, (now - sent.time).total_seconds()))
-            if sent.passed is not None:
-                observe_sent(sent.passed, now)
+            metrics.STREAMED_S.observe(max(0.0, (now - sent.change.time).total_seconds()))
+            if sent.change.passed is not None:
+                observe_sent(sent.change.passed, now)
     ring.streamed = max(ring.streamed, frames[-1].sequence)

@@ -1,7 +1,7 @@
 """The voters' feed in PostgreSQL: what KPU was told of persons, in numbered changes; and what
 projections say of an election's area."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +21,11 @@ from services.notifier.domain.voters import (
     number_voters,
 )
 from services.notifier.domain.wanted import Wanted
-from services.notifier.feed import ServedChange, keep_unreadable
+from services.notifier.feed import NOTIFY, ServedChange, Taken, by_election, keep_unreadable
 from services.notifier.records import Area, VoterBatch
 from shared.database import driver_of
 
-# Other processes read the feed on when this channel is notified.
+# Other processes read the feed on when this channel is notified; the payload names who did it.
 VOTER_CHANNEL: Final = "notifier_voter_changes"
 
 _MEET_ELECTIONS = text(
@@ -85,6 +85,10 @@ _WANTED_CHANGES = text(
     " ORDER BY sequence LIMIT :limit"
 ).bindparams(bindparam("villages", type_=ARRAY(Text)), bindparam("districts", type_=ARRAY(Text)))
 
+_SERVED_COLUMNS: Final = (
+    *("sequence", "election", "voter", "kind", "reason", "from_village", "to_village"),
+    *("position", "time", "stage"),
+)
 _CHANGE_COLUMNS: Final = (
     *("election", "sequence", "voter", "kind", "reason", "from_village", "to_village"),
     *("position", "time", "stage", "numbered_at"),
@@ -105,7 +109,7 @@ class VoterFeed:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def take(self, batch: VoterBatch, numbered_at: datetime) -> NumberedVoters:
+    async def take(self, batch: VoterBatch, numbered_at: datetime) -> Taken[NumberedVoters]:
         """Number a batch and keep it, all in one transaction, as the villages' feed does."""
         keys = sorted({record.key for record in batch.records})
         async with self._engine.begin() as connection:
@@ -113,18 +117,20 @@ class VoterFeed:
             ends = await _lock_heads(connection, sorted({key.election for key in keys}))
             told = await _read_told(connection, keys)
             numbered = number_voters(ends, told, batch.records)
-            await _write_changes(connection, numbered.changes, numbered_at)
+            rows = [_row(change, numbered_at) for change in numbered.changes]
+            await _write_changes(connection, rows)
             await _write_told(connection, numbered.told)
             for election, sequence in numbered.ends.items():
                 moved = {"election": election, "sequence": sequence}
                 await connection.execute(_MOVE_HEAD, moved)
             await keep_unreadable(connection, batch.unreadable)
-        return numbered
+        served = (_served(dict(zip(_CHANGE_COLUMNS, row, strict=True))) for row in rows)
+        return Taken(numbered, by_election((row[0] for row in rows), served))
 
-    async def announce(self) -> None:
-        """Wake the other processes; never within `take`."""
+    async def announce(self, by: str) -> None:
+        """Wake the other processes than that of this name; never within `take`."""
         async with self._reading() as connection:
-            await connection.execute(text(f"NOTIFY {VOTER_CHANNEL}"))
+            await connection.execute(NOTIFY, {"channel": VOTER_CHANNEL, "by": by})
 
     async def elections(self) -> list[VoterEnd]:
         """Every election that has a feed, by its id."""
@@ -202,10 +208,7 @@ async def _read_told(
     }
 
 
-async def _write_changes(
-    connection: AsyncConnection, changes: Iterable[VoterChange], numbered_at: datetime
-) -> None:
-    rows = [_row(change, numbered_at) for change in changes]
+async def _write_changes(connection: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
     if rows:
         driver = await driver_of(connection)
         await driver.copy_records_to_table(
@@ -243,7 +246,10 @@ async def _write_told(connection: AsyncConnection, told: dict[VoterKey, ToldVote
         )
 
 
-def _served(members: dict[str, Any]) -> ServedChange:
+def _served(row: Mapping[str, Any]) -> ServedChange:
+    """A row, read or just written, as it is served: the same bytes."""
+    members = {column: row[column] for column in _SERVED_COLUMNS}
+    members["voter"] = str(members["voter"])
     body = orjson.dumps(members, option=orjson.OPT_UTC_Z)
     villages = tuple(filter(None, (members["from_village"], members["to_village"])))
     return ServedChange(members["sequence"], members["time"], body, villages=villages)

@@ -54,7 +54,8 @@ RECORD_BATCH_BYTES: Final = 900_000
 # About 250 bytes each.
 VOTERS_AT_ONCE: Final = 1_000
 
-# After each round of what a folding changed, of which there may be hundreds.
+# After a round of persons: what comes within so long is one round, which costs hardly more than
+# one change; and of what a folding changed there may be hundreds of rounds.
 REST_S: Final = 0.1
 
 # Behind the waking after each commit, for what another process left.
@@ -237,17 +238,19 @@ class VoterAnnouncer(Announcer):
             waiting = await tables.voter_outbox(connection, VOTERS_AT_ONCE)
             if waiting is None:
                 return 0
-            areas = await tables.untold_areas(connection)
-            await self._send(connection, producer, [_area_record(area) for area in areas])
-            await tables.tell_areas(connection, areas)
+            if areas := await tables.untold_areas(connection):
+                await self._send(connection, producer, [_area_record(area) for area in areas])
+                await tables.tell_areas(connection, areas)
             news = [*waiting.news, *map(news_of_difference, waiting.differences)]
             # Of one fold a difference is told before the events, and an earlier fold before both.
             news.sort(key=lambda item: (item.fold, item.place))
+            if not news:
+                return 0
             records = [_voter_record(item) for item in news]
             sent = [news[n] for n in await self._send(connection, producer, records)]
             await tables.remove_from_voter_outbox(connection, sent)
         metrics.VOTERS_ANNOUNCED.inc(len(sent))
-        if waiting.differences:
+        if waiting.differences or len(news) < VOTERS_AT_ONCE:
             await asyncio.sleep(REST_S)
         return len(sent)
 

@@ -41,20 +41,16 @@ class Mark:
     epoch: int
 
 
-async def _limit_silence(connection: AsyncConnection) -> None:
-    await connection.execute(
-        text("SELECT set_config('idle_in_transaction_session_timeout', :silence, true)"),
-        {"silence": str(SILENCE_MS)},
-    )
+_LIMIT_SILENCE: Final = f"set_config('idle_in_transaction_session_timeout', '{SILENCE_MS}', true)"
 
 
 async def lock_marks(connection: AsyncConnection, partitions: Collection[int]) -> dict[int, Mark]:
     """The marks of some partitions, locked until the transaction ends."""
-    await _limit_silence(connection)
     rows = await connection.execute(
         text(
-            "SELECT partition, position, epoch FROM projections.marks"
-            " WHERE partition = ANY(:partitions) ORDER BY partition FOR UPDATE"
+            f"WITH limited AS MATERIALIZED (SELECT {_LIMIT_SILENCE})"  # noqa: S608 - a constant
+            " SELECT partition, position, epoch FROM projections.marks CROSS JOIN limited"
+            " WHERE partition = ANY(:partitions) ORDER BY partition FOR UPDATE OF marks"
         ),
         {"partitions": sorted(partitions)},
     )
@@ -314,8 +310,10 @@ async def add_to_outbox(connection: AsyncConnection, announcements: Iterable[Ann
 
 async def lock_announcing(connection: AsyncConnection, lock: int) -> None:
     """Wait until no other process announces, and be the one that does."""
-    await _limit_silence(connection)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+    await connection.execute(
+        text(f"SELECT {_LIMIT_SILENCE}, pg_advisory_xact_lock(:lock)"),
+        {"lock": lock},
+    )
 
 
 async def outbox(connection: AsyncConnection, limit: int) -> list[Announcement]:
@@ -418,9 +416,9 @@ _VOTER_OUTBOX: Final = f"""
 
 async def voter_outbox(connection: AsyncConnection, limit: int) -> VoterOutbox | None:
     """What waits, each person's in its order; none while another process tells it."""
-    await _limit_silence(connection)
     locked = await connection.execute(
-        text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": VOTER_ANNOUNCER_LOCK}
+        text(f"SELECT pg_try_advisory_xact_lock(:lock), {_LIMIT_SILENCE}"),
+        {"lock": VOTER_ANNOUNCER_LOCK},
     )
     if not locked.scalar_one():
         return None

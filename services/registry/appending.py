@@ -27,7 +27,10 @@ from shared.latency import Leg
 logger = logging.getLogger(__name__)
 
 # From the first submission that waits, never from the last: a slow trickle must not wait for ever.
+# Where some have come during the last transaction more are on their way, and the next one takes
+# those of as long as that lasted: half as many transactions cost half as much.
 GATHERING_WINDOW_S: Final = 0.002
+LONGEST_WINDOW_S: Final = 0.01
 MAX_GATHERED: Final = 2_000
 MAX_WAITING: Final = 30_000
 
@@ -101,13 +104,18 @@ class Appender:
 
     async def run(self) -> None:
         """Append until cancelled."""
+        now_s = asyncio.get_running_loop().time
+        window_s = GATHERING_WINDOW_S
         while True:
             await self._arrived.wait()
             if self._waiting < MAX_GATHERED:
-                await asyncio.sleep(GATHERING_WINDOW_S)
+                await asyncio.sleep(window_s)
+            began_s = now_s()
             gathered = self._gather()
             if gathered:
                 await self._append_or_refuse(gathered)
+            took_s = now_s() - began_s if self._requests else 0.0
+            window_s = min(max(took_s, GATHERING_WINDOW_S), LONGEST_WINDOW_S)
 
     def _gather(self) -> list[_Request]:
         gathered: list[_Request] = []
