@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 def _measure_appending(parts: Parts, runs: int) -> None:
     queues = appending.batches(APPENDED)
     events = sum(len(batch) for queue in queues for batch in queue)
-    ours, floor, recorder, whole = [], [], [], []
+    ours, floor, recorder, whole, singly = [], [], [], [], []
     for _ in range(runs):
         with cloned_database(parts) as database:
             ours.append(asyncio.run(appending.append(parts.url(database), queues)))
@@ -89,6 +89,9 @@ def _measure_appending(parts: Parts, runs: int) -> None:
         with cloned_database(parts) as database:
             some = [queue[:PEER_BATCHES] for queue in queues]
             whole.append(peers.take(parts.dsn(database), some))
+        with cloned_database(parts) as database:
+            ones = [[[body] for batch in queue[:2] for body in batch] for queue in queues]
+            singly.append(peers.take(parts.dsn(database), ones))
     print(
         f"append {events:,} events in batches of {appending.BATCH} by {appending.CLIENTS} clients"
     )
@@ -96,6 +99,7 @@ def _measure_appending(parts: Parts, runs: int) -> None:
     _tell("floor: COPY of the same rows", floor, "events/s", ours)
     _tell("eventsourcing's recorder, which decides nothing", recorder, "events/s", ours)
     _tell("eventsourcing with an aggregate for each resident", whole, "events/s", ours)
+    _tell("  the same, an event a transaction", singly, "events/s", ours)
 
 
 def _measure_replay(parts: Parts, built: Path, events: int, runs: int) -> None:
