@@ -21,7 +21,7 @@ from shared.counts import Counts
 from shared.elections import Election
 
 SOURCES: Final = Path(__file__).parent / "streams"
-TIMEOUT_S: Final = 1_800.0
+TIMEOUT_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
