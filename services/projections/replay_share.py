@@ -36,9 +36,6 @@ from shared.events.facts import Fact, LoggedFact
 from shared.events.records import LogEntry, partition_of, write_event
 from shared.topics import PARTITIONS
 
-# After counting and folding, whose answers somebody waits for.
-NICENESS: Final = 5
-
 CURSOR_ROWS: Final = 4_000
 REMEMBERED_FACTS: Final = 50_000
 MOST_LINE_BYTES: Final = 64 * 1024 * 1024
@@ -259,7 +256,6 @@ Work = Callable[[dict[str, Any], asyncio.StreamReader], Awaitable[None]]
 def run(work: Work) -> None:
     """Read the job, and work until the input ends."""
     _answers()
-    os.nice(NICENESS)
     # Half of the work would be the garbage collector's, which finds nothing.
     gc.disable()
     asyncio.run(_read_and(work))

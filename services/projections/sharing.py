@@ -12,6 +12,9 @@ import orjson
 from services.projections.folding import FoldingFailedError, Share
 
 MOST_PROCESSES: Final = 4
+
+# From their first instruction on, behind all that serves: somebody waits for those answers.
+NICENESS: Final = 15
 MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 Answer = dict[str, Any]
@@ -62,7 +65,7 @@ async def _worker(
 @contextlib.asynccontextmanager
 async def _process(module: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module),
+        *("nice", "-n", str(NICENESS), sys.executable, "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=MOST_ANSWER_BYTES,
