@@ -354,24 +354,26 @@ class RawClient:
     """A client that is at its socket itself, to take as little as it likes."""
 
     def __init__(self, notifier: NotifierProcess, after: int, receive_bytes: int = 4096):
+        # Between one reading and the next.
+        self.pause_s = 0.0
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self._socket.connect(("127.0.0.1", notifier.port))
         self._socket.setblocking(False)
-        head = f"GET {FEED}/stream?after={after} HTTP/1.1\r\nHost: x\r\n"
+        head = f"GET {FEED}/stream?after={after} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         self._socket.send(f"{head}Authorization: {AUTHORIZED['Authorization']}\r\n\r\n".encode())
 
     async def read(self, most: int = 65_536) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self._socket, most)
 
-    async def read_to_the_end(self, most: int = 65_536, pause_s: float = 0.0) -> bytes:
+    async def read_to_the_end(self, most: int = 65_536) -> bytes:
         """Everything until the notifier ends the connection."""
         received = b""
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(WAIT_S):
                 while data := await self.read(most):
                     received += data
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(self.pause_s)
         return received
 
     def __enter__(self) -> "RawClient":
@@ -428,13 +430,18 @@ async def test_a_client_that_reads_slower_than_changes_come_is_cut_once_it_is_fa
     notifier: NotifierProcess, growing: Growing
 ) -> None:
     begun = len(await growing.told())
+    behind = f'{CUT}{{why="behind"}}'
+    cut_before = await notifier.metric(behind)
     with RawClient(notifier, begun, receive_bytes=32_768) as slow:
-        reading = asyncio.create_task(slow.read_to_the_end(most=8_192, pause_s=0.05))
+        slow.pause_s = 0.05
+        reading = asyncio.create_task(slow.read_to_the_end(most=8_192))
         try:
             async with asyncio.timeout(WAIT_S / 2):
-                while await notifier.metric(f'{CUT}{{why="behind"}}') < 1 and not reading.done():
+                while await notifier.metric(behind) == cut_before and not reading.done():
                     await growing.grow(*EVERYWHERE)
                     await asyncio.sleep(0.1)
+            # What waits for it in the sockets is megabytes.
+            slow.pause_s = 0.0
             received = [one for one in messages_in(await reading) if one]
         finally:
             reading.cancel()
