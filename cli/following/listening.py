@@ -25,7 +25,7 @@ from cli.following.door import (
     election_path,
     find_door,
 )
-from cli.following.forwarding import REQUESTS_AT_ONCE, Delivered, Forwarder
+from cli.following.forwarding import Delivered, Forwarder
 from cli.following.standing import FeedFault, Standing
 from cli.following.subscribing import Subscription
 from cli.projections import COULD_NOT_RUN, CannotAskError, ElectionId, Home, TokenFile
@@ -130,7 +130,7 @@ async def local_poster(forward: str, resolver: Resolver) -> Poster:
                 " network: a receiver elsewhere takes a subscription (POST /v1/subscriptions)"
             )
     addresses = Addresses(LOCAL, resolver)
-    return Poster(target, addresses, ssl.create_default_context(), REQUESTS_AT_ONCE)
+    return Poster(target, addresses, ssl.create_default_context())
 
 
 class Lines:

@@ -43,7 +43,8 @@ QUESTIONS: Final = (
     Question(
         "SELECT election, sequence, voter, changes.position FROM notifier.voter_changes AS changes"
         " LEFT JOIN registry.log ON log.position = changes.position"
-        " WHERE reason <> 'election.changed' AND (log.resident_id IS DISTINCT FROM voter"
+        " WHERE reason NOT IN ('election.changed', 'counts.replayed', 'replay.undone')"
+        " AND (log.resident_id IS DISTINCT FROM voter"
         " OR log.type NOT IN (reason, 'id.dukcapil.' || reason)) ORDER BY 1, 2 LIMIT 1",
         "{0}: change {1} of voter {2} names position {3}, which in the log is another event",
         RESTORE,

@@ -344,12 +344,16 @@ class Courier:
         """Keep what came since the last time. What is gathered here is of one instant."""
         self._unsaved.clear()
         attempts, self._attempts = self._attempts, []
+        touched = {election: set(track.touched) for election, track in self._tracks.items()}
         progress = [_progress(election, track) for election, track in self._tracks.items()]
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
                 held = await self._deliveries.save(self._id, self._version, attempts, progress)
         except BaseException:
+            # Without its failing villages the next save's cursor would pass what they wait for.
             self._attempts = attempts + self._attempts
+            for election, villages in touched.items():
+                self._tracks[election].touched |= villages
             raise
         if not held:
             raise LostError

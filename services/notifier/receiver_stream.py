@@ -89,7 +89,8 @@ class ReceiverStream(httpcore.AsyncNetworkStream):
                 await self._writer.drain()
         except TimeoutError as error:
             raise httpcore.WriteTimeout from error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # uvloop's answer to writing where the receiver has closed is a RuntimeError.
             raise httpcore.WriteError(str(error)) from error
 
     async def aclose(self) -> None:

@@ -20,7 +20,7 @@ from services.notifier import metrics
 from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
 from services.notifier.filtering import STRETCH, Found, look_on
-from services.notifier.numbering import delays_s
+from services.notifier.numbering import ATTEMPT_S, delays_s
 from services.notifier.traced import observe_sent, with_trace
 from shared.database import Woken, listening, wait_for
 
@@ -235,7 +235,9 @@ class Tailer:
 
     async def _follow(self, woken: Woken) -> None:
         while not woken.lost:
-            await self._read_on()
+            # A connection can die without a word; what was read by then stays.
+            async with asyncio.timeout(ATTEMPT_S):
+                await self._read_on()
             await wait_for(woken, POLL_S)
 
     async def _read_on(self) -> None:

@@ -4,6 +4,7 @@ Each change raises the subscription's `version`: a worker that took it over befo
 nothing more and takes it over anew.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import orjson
+from cryptography.exceptions import InvalidTag
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -219,12 +221,14 @@ class Subscriptions:
             return [FailingVillage(*row) for row in await connection.execute(_FAILING, arguments)]
 
     async def keys(self, subscription_id: str, now: datetime) -> list[SigningKey]:
-        """The keys that sign at this moment. Raises InvalidTag."""
+        """The keys that sign at this moment; the one before only if it can be read. Raises
+        InvalidTag."""
         async with self._reading() as connection:
             row = (await connection.execute(_KEYS, {"id": subscription_id})).one()
         keys = [self._box.open(row.secret, subscription_id)]
         if row.previous_secret is not None and now < row.previous_until:
-            keys.append(self._box.open(row.previous_secret, subscription_id))
+            with contextlib.suppress(InvalidTag):
+                keys.append(self._box.open(row.previous_secret, subscription_id))
         return keys
 
     async def pause(self, subscription_id: str, now: datetime) -> None:

@@ -304,6 +304,34 @@ async def test_after_three_days_it_is_disabled_and_resumed_without_loss(
     assert_in_order(receiver, 3)
 
 
+async def test_a_save_that_fails_forgets_no_failing_village(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, failed = Deliveries.save, list[str]()
+
+    async def save_but_once(self: Deliveries, *given: Any) -> bool:
+        if not failed and any(progress.held for progress in given[3]):
+            failed.append("once")
+            raise OSError("the connection was cut")
+        return await save(self, *given)
+
+    monkeypatch.setattr(Deliveries, "save", save_but_once)
+    await office.tell(VILLAGE, OTHER)
+    async with receiving(answering(500)) as receiver, office.delivers():
+        subscription = await office.subscribe(receiver)
+        await office.until(lambda: bool(failed))
+
+        async def kept() -> bool:
+            (place,) = (await office.find(subscription)).places
+            return place.failing_villages == 2
+
+        await office.until(kept)
+        receiver.behave = answering(200)
+        await office.until_drained(subscription)
+    delivered = [a for a in await office.attempts(subscription) if a["status"] == 200]
+    assert {a["village"] for a in delivered} == {VILLAGE, OTHER}
+
+
 async def test_410_gone_disables_at_once(office: Office) -> None:
     await office.tell(VILLAGE, VILLAGE)
     async with receiving(answering(410)) as receiver, office.delivers():
@@ -645,6 +673,25 @@ async def test_a_secret_sealed_with_another_key_disables_with_a_notice(office: O
     office.box = SecretBox(b"n" * 32)
     async with office.delivers():
         assert (await office.until_disabled(subscription)).why is Why.SECRET
+
+
+async def test_after_the_office_s_key_was_lost_a_rotated_secret_delivers_again(
+    office: Office,
+) -> None:
+    await office.tell(VILLAGE)
+    async with receiving() as receiver:
+        subscription = await office.subscribe(receiver)
+        office.box = SecretBox(b"n" * 32)
+        subscriptions = Subscriptions(office.engine, office.box)
+        async with office.delivers():
+            await office.until_disabled(subscription)
+            now, key = datetime.now(UTC), new_key(Scheme.V1)
+            await subscriptions.rotate(subscription, key, now + timedelta(days=1))
+            await subscriptions.resume(subscription, now)
+            await office.until_drained(subscription)
+    (received,) = receiver.received
+    Webhook(key.secret()).verify(received.body, received.headers)
+    assert await subscriptions.keys(subscription, now) == [key]
 
 
 async def test_old_attempts_are_trimmed(office: Office) -> None:

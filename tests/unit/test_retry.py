@@ -81,6 +81,8 @@ def test_the_most_attempts_are_those_by_the_shortest_delays_and_one_of_a_recover
         ("", None),
         ("-5", None),
         ("soon", None),
+        ("1 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Sun, 01 Sep 2024 12:02:00 +99999999999999999999", None),
         ("1.5", None),
         ("٣", None),
     ],

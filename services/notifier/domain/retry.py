@@ -70,7 +70,7 @@ def read_retry_after(written: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text[:12]), LONGEST_RETRY_AFTER.total_seconds()))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
