@@ -344,7 +344,6 @@ class Courier:
         """Keep what came since the last time. What is gathered here is of one instant."""
         self._unsaved.clear()
         attempts, self._attempts = self._attempts, []
-        touched = {election: set(track.touched) for election, track in self._tracks.items()}
         progress = [_progress(election, track) for election, track in self._tracks.items()]
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
@@ -352,8 +351,8 @@ class Courier:
         except BaseException:
             # Without its failing villages the next save's cursor would pass what they wait for.
             self._attempts = attempts + self._attempts
-            for election, villages in touched.items():
-                self._tracks[election].touched |= villages
+            for each in progress:
+                self._tracks[each.election].touched.update(each.held, each.released)
             raise
         if not held:
             raise LostError

@@ -30,7 +30,7 @@ from services.notifier.courier import (
 from services.notifier.deliveries import Deliveries, TakenOver
 from services.notifier.numbering import delays_s
 from services.notifier.posting import ANSWER_TIMEOUT_S, Poster
-from services.notifier.signing import SecretBox, SigningKey
+from services.notifier.signing import SecretBox
 from services.notifier.subscriptions import Why
 from shared.database import Woken, plain_dsn, wait_for
 
@@ -210,18 +210,9 @@ class Delivering:
         return None
 
     def _keys(self, taken: TakenOver) -> Keys:
-        current = self._box.open(taken.secret, taken.subscription_id)
-        return Keys(current, self._previous_key(taken), taken.previous_until)
-
-    def _previous_key(self, taken: TakenOver) -> SigningKey | None:
-        """The key before, if it can be read: after the office's key was lost and the secret
-        rotated, it cannot, and the new one signs alone."""
-        if taken.previous_secret is None:
-            return None
-        try:
-            return self._box.open(taken.previous_secret, taken.subscription_id)
-        except InvalidTag:
-            return None
+        identity = taken.subscription_id
+        previous = self._box.open_previous(taken.previous_secret, identity)
+        return Keys(self._box.open(taken.secret, identity), previous, taken.previous_until)
 
     async def _disable(self, taken: TakenOver, why: Why) -> None:
         identity = taken.subscription_id

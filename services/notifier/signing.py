@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -128,6 +129,14 @@ class SecretBox:
         """Raises cryptography.exceptions.InvalidTag where it was sealed with another key."""
         nonce, content = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         return read_key(self._cipher.decrypt(nonce, content, subscription_id.encode()).decode())
+
+    def open_previous(self, sealed: bytes | None, subscription_id: str) -> SigningKey | None:
+        """The key of before a rotation, none where it cannot be read: after the office's key was
+        lost, the new one signs alone."""
+        try:
+            return self.open(sealed, subscription_id) if sealed is not None else None
+        except InvalidTag:
+            return None
 
 
 def _public_bytes(seed: bytes) -> bytes:

@@ -4,7 +4,6 @@ Each change raises the subscription's `version`: a worker that took it over befo
 nothing more and takes it over anew.
 """
 
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import orjson
-from cryptography.exceptions import InvalidTag
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -226,9 +224,9 @@ class Subscriptions:
         async with self._reading() as connection:
             row = (await connection.execute(_KEYS, {"id": subscription_id})).one()
         keys = [self._box.open(row.secret, subscription_id)]
-        if row.previous_secret is not None and now < row.previous_until:
-            with contextlib.suppress(InvalidTag):
-                keys.append(self._box.open(row.previous_secret, subscription_id))
+        previous = self._box.open_previous(row.previous_secret, subscription_id)
+        if previous is not None and now < row.previous_until:
+            keys.append(previous)
         return keys
 
     async def pause(self, subscription_id: str, now: datetime) -> None:

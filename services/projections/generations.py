@@ -34,6 +34,16 @@ UNDONE: Final = "replay.undone"
 
 SORT_MEMORY: Final = "128MB"
 
+# In one process each: those who read wait for a processor too.
+_SORTING: Final = (
+    f"SET LOCAL work_mem = '{SORT_MEMORY}'",
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+)
+_INDEXING: Final = (
+    f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
+    "SET LOCAL max_parallel_maintenance_workers = 0",
+)
+
 # So long a switch waits for those who read the facts; counting stands still meanwhile.
 SWITCH_WAIT_MS: Final = 1_500
 
@@ -100,13 +110,6 @@ async def begin(
     return folds
 
 
-# In one process: those who read wait for a processor too.
-_SORTING: Final = (
-    f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
-    "SET LOCAL max_parallel_maintenance_workers = 0",
-)
-
-
 async def histories_missing(connection: AsyncConnection) -> list[str]:
     """The elections whose history is not whole yet."""
     rows = await connection.execute(
@@ -118,11 +121,7 @@ async def histories_missing(connection: AsyncConnection) -> list[str]:
 async def copy_log(connection: AsyncConnection, up_to: int) -> int:
     """Bring the log into the next generation's facts, sorted by resident: as they will be read;
     how many entries it has. Those that an operator dropped are left out."""
-    await _run(
-        connection,
-        f"SET LOCAL work_mem = '{SORT_MEMORY}'",
-        "SET LOCAL max_parallel_workers_per_gather = 0",
-    )
+    await _run(connection, *_SORTING)
     driver = await driver_of(connection)
     copied = await driver.execute(
         f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM registry.log"
@@ -131,7 +130,7 @@ async def copy_log(connection: AsyncConnection, up_to: int) -> int:
     )
     await _run(
         connection,
-        *_SORTING,
+        *_INDEXING,
         f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
         # An operator has given these up, and what followed was counted without them.
         f"DELETE FROM {NEXT}.facts USING projections.parked WHERE dropped_at IS NOT NULL"
@@ -144,7 +143,7 @@ async def index_facts(connection: AsyncConnection) -> None:
     """Index the facts by position, without those that are parked."""
     await _run(
         connection,
-        *_SORTING,
+        *_INDEXING,
         f"DELETE FROM {NEXT}.facts USING {NEXT}.parked"
         " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position",
         f"CREATE INDEX facts_by_position ON {NEXT}.facts (position)",
@@ -162,7 +161,7 @@ async def index_history(connection: AsyncConnection, fold: int) -> None:
     table = history_table(fold)
     await _run(
         connection,
-        *_SORTING,
+        *_INDEXING,
         f"ALTER TABLE {table} ADD PRIMARY KEY (election, fold, village, position)",
         f"CREATE INDEX ON {table} (election, fold, position)",
         f"ANALYZE {table}",
@@ -197,11 +196,7 @@ async def note_differing(
     `folds` has each election's folding of both. Where people vote by the one that serves is read
     from its history, not folded again: that was told by the rules of its time.
     """
-    await _run(
-        connection,
-        f"SET LOCAL work_mem = '{SORT_MEMORY}'",
-        "SET LOCAL max_parallel_workers_per_gather = 0",
-    )
+    await _run(connection, *_SORTING)
     driver = await driver_of(connection)
     between = "position > $1 AND position <= $2"
     for serving, following in folds:

@@ -27,6 +27,7 @@ COUNT_COLUMNS: Final = Counts._fields
 # A process that was stopped in the middle of a transaction must not keep its locks: PostgreSQL
 # ends the transaction of one that says nothing for so long.
 SILENCE_MS: Final = 10_000
+_LIMIT_SILENCE: Final = f"set_config('idle_in_transaction_session_timeout', '{SILENCE_MS}', true)"
 
 # Arbitrary numbers of our own for advisory locks.
 ANNOUNCER_LOCK: Final = 0x6361_6361_6803
@@ -39,9 +40,6 @@ class Mark:
 
     position: int
     epoch: int
-
-
-_LIMIT_SILENCE: Final = f"set_config('idle_in_transaction_session_timeout', '{SILENCE_MS}', true)"
 
 
 async def lock_marks(connection: AsyncConnection, partitions: Collection[int]) -> dict[int, Mark]:
