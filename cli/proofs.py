@@ -7,7 +7,7 @@ from typing import Any
 from cli.counting import COUNTS, Expectation, Tally
 from cli.kpu_book import Book
 from cli.sending import ACCEPTED, PARKED
-from shared.access import SOURCE_PREFIX
+from shared.stations import SOURCE_PREFIX
 
 
 @dataclass(frozen=True, slots=True)

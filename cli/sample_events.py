@@ -21,8 +21,8 @@ from cli.sample import (
     districts,
     residents_of,
 )
-from shared.access import SOURCE_PREFIX
 from shared.calendar import OFFICE_ZONE
+from shared.stations import SOURCE_PREFIX
 
 Event = dict[str, Any]
 
@@ -102,14 +102,14 @@ class _Writer:
         return self.write("ikd.activated", {"nik": resident.nik})
 
     def moved(self, resident: Resident) -> Iterator[Event]:
-        for number, move in enumerate(resident.moves, 1):
+        for move in resident.moves:
             yield self.write(
                 "resident.relocated",
                 {
                     "nik": resident.nik,
                     "to_village": move.to_village,
                     "effective_date": move.effective_date.isoformat(),
-                    "letter_no": f"SKPWNI/{resident.nik[:6]}/{resident.nik[6:]}/{number}",
+                    "letter_no": f"SKPWNI/{self._code}/{self._sequence + 1:07}",
                 },
             )
 

@@ -20,6 +20,7 @@ from cli.stack.postgres import database_url
 from services.registry.lookups import AUDIT_PAGE, LookUp, read_audit
 from shared.access import IssuedToken, Role, Tokens
 from shared.database import create_engine
+from shared.stations import STATION_CODE
 
 # No row is broken where another program reads them.
 WIDTH_IN_A_FILE: Final = 1_000
@@ -44,8 +45,14 @@ def create(
     """Make a token and show it: the only time that it can be seen."""
     if lookup and role is not Role.KPU:
         raise typer.BadParameter("is for KPU's tokens alone", param_hint="--lookup")
-    if not name.strip() or (any(letter.isspace() for letter in name) and role is Role.STATION):
-        raise typer.BadParameter("a station's code has no spaces", param_hint="--name")
+    if not name.strip():
+        raise typer.BadParameter("say who holds the token", param_hint="--name")
+    if role is Role.STATION and not STATION_CODE.fullmatch(name):
+        raise typer.BadParameter(
+            "a station's code has 1 to 64 letters, digits, dots, hyphens and underscores, and"
+            " begins with a letter or digit: under another name nothing could be sent",
+            param_hint="--name",
+        )
     token = _with_tokens(home, lambda tokens: tokens.create(role, name, lookup))
     typer.echo(token)
     typer.echo("Keep it now: only its hash is stored, and it is not shown again.", err=True)

@@ -13,8 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.problems import Problem, ProblemError, ProblemType
-
-SOURCE_PREFIX: Final = "urn:dukcapil:station:"
+from shared.stations import SOURCE_PREFIX
 
 # A revoked token is refused everywhere after at most this long.
 CACHE_S: Final = 5.0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cli.importing.people import Person
-from shared.access import SOURCE_PREFIX
 from shared.events.facts import TYPE_PREFIX
+from shared.stations import SOURCE_PREFIX
 
 ID_BYTES: Final = 16
 _REGISTERED: Final = TYPE_PREFIX + "resident.registered"

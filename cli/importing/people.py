@@ -15,7 +15,7 @@ from cli.importing.layouts import Layout, Member
 from cli.importing.stopping import ImportStoppedError
 from cli.importing.written_dates import birth_date_of
 from services.registry.domain import nik as niks
-from services.registry.domain.submissions import Name
+from services.registry.domain.forms import Name
 from shared.events.facts import Sex
 from shared.lists.faults import Fault, Flaw, Kind, masked
 from shared.lists.rows import Row

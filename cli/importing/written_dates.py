@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.registry.domain.submissions import BirthDate
+from services.registry.domain.forms import BirthDate
 from shared.calendar import latest_day
 from shared.lists.faults import Fault, Kind
 

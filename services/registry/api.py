@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.registry import answers, log, republishing
 from services.registry.appending import Appender, NotCommittedError, TooMuchWaitingError
 from services.registry.domain.deciding import Answer, Outcome
-from services.registry.domain.submissions import MAX_EVENT_BYTES, Arrival, arrive
+from services.registry.domain.reading import Unfit, made_out, read_batch, read_event
+from services.registry.domain.submissions import MAX_EVENT_BYTES, Arrival, arrive, printable
 from services.registry.event_shapes import SentEvent
 from services.registry.republishing import Republication
 from services.registry.vault import Vault
@@ -89,7 +91,7 @@ STATUS: Final = {Outcome.ACCEPTED: 201, Outcome.DUPLICATE: 200, Outcome.PARKED: 
     "/v1/events",
     summary="Send one event, or a batch",
     description=(
-        f"Body: one CloudEvent as {SINGLE}, or an array of 1 to 5,000 as {BATCH};"
+        f"Body: one CloudEvent as {SINGLE}, or an array of up to 5,000 as {BATCH};"
         " Content-Encoding gzip is welcome. One event is answered 201 accepted, 200 duplicate,"
         " 202 parked, or a problem; a batch always 200 with one result for each event."
     ),
@@ -100,11 +102,11 @@ async def send_events(request: Request) -> Response:
     media_type = _media_type(request)
     body = await read_body(request)
     received_at = datetime.now(UTC)
-    value = parse(_unpack(body, request))
+    unpacked = _unpack(body, request)
     if media_type == SINGLE:
-        answer = (await _take(request, principal, [value], received_at))[0]
+        answer = (await _take(request, principal, [_event(unpacked)], received_at))[0]
         return _single(answer)
-    answers = await _take(request, principal, _array(value), received_at)
+    answers = await _take(request, principal, await _events(unpacked), received_at)
     return JsonResponse({"results": [_result(answer) for answer in answers]})
 
 
@@ -160,14 +162,24 @@ def _unpack(body: bytes, request: Request) -> bytes:
     return unpacked
 
 
-def _array(value: Any) -> list[Any]:
-    if not isinstance(value, list):
+def _event(body: bytes) -> Any:
+    event = read_event(body)
+    # What cannot have a name is told where it stops being JSON.
+    is_nameless = isinstance(event, Unfit) and made_out(event) is None
+    return parse(body) if is_nameless else event
+
+
+async def _events(body: bytes) -> list[Any]:
+    try:
+        events = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # In a thread, for it takes a while; what is no array is told where it stops being JSON.
+        events = await asyncio.to_thread(read_batch, body) or parse(body)
+    if not isinstance(events, list):
         raise invalid("body", "must be an array of events for this Content-Type")
-    if len(value) > MAX_BATCH:
+    if len(events) > MAX_BATCH:
         raise _too_large()
-    if not value:
-        raise invalid("body", f"must hold 1 to {MAX_BATCH} events")
-    return value
+    return events
 
 
 async def _take(
@@ -208,7 +220,7 @@ async def _arrive(
     for number, event in enumerate(events):
         if number % PIECE == PIECE - 1:
             await asyncio.sleep(0)
-        source = event.get("source") if isinstance(event, dict) else None
+        source = (made_out(event) or {}).get("source")
         allowed = not isinstance(source, str) or principal.may_send_for(source)
         arrived.append(arrive(event, allowed, vault.subject_of))
     return arrived
@@ -216,9 +228,10 @@ async def _arrive(
 
 def _unreadable(event: Any, problem: Problem) -> Answer:
     """The answer for what has no readable source and id: told back as far as it can be."""
-    members = event if isinstance(event, dict) else {}
+    members = made_out(event) or {}
     source, identity = (
-        value if isinstance(value := members.get(name), str) else "" for name in ("source", "id")
+        printable(value) if isinstance(value := members.get(name), str) else ""
+        for name in ("source", "id")
     )
     return Answer(source, identity, Outcome.REJECTED, problem=problem)
 

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from services.registry.domain import submissions
-from services.registry.domain.submissions import DATA
+from services.registry.domain import forms, submissions
+from services.registry.domain.forms import DATA
 from shared.events.facts import TYPE_PREFIX
+from shared.stations import SOURCE_FORM
 
 PERSONAL: Final = ("nik", "name")
 
@@ -28,14 +29,14 @@ class Envelope(BaseModel):
         str,
         Field(
             min_length=1,
-            max_length=submissions.MAX_ID_LENGTH,
+            max_length=forms.MAX_ID_LENGTH,
             description="Unique within `source`.",
         ),
     ]
     source: Annotated[
         str,
         Field(
-            pattern=f"^{submissions.SOURCE_FORM.pattern}$",
+            pattern=f"^{SOURCE_FORM.pattern}$",
             description="`urn:dukcapil:station:` and the station's code.",
         ),
     ]

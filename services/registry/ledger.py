@@ -3,7 +3,7 @@
 Everything that adds to the log or moves what is parked goes through here, one at a time.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -33,12 +33,13 @@ from shared.regions import village_codes
 @dataclass(slots=True)
 class _Opened:
     """The log as a transaction holds it: its head, the moment, what may be touched, and the keys
-    of the people concerned by their subjects."""
+    of the people concerned by their subjects; `erased` are those whose key is no more."""
 
     head: log.Head
     now: datetime
     world: World
     keys: dict[bytes, bytes]
+    erased: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Ledger:
         """Decide what was received, and write what becomes of it."""
         head, now = await self._hold(connection)
         claims = await log.read_claims(connection, _keys_named(received))
-        opened = await self._open(connection, head, now, claims, _subjects(received, claims))
+        subjects, told = _subjects(received, claims), _told(received)
+        opened = await self._open(connection, head, now, claims, subjects, told)
         minutes = decide_all(received, opened.world, _circumstances(now), _identities())
         await self._write(connection, opened, minutes)
         await log.note_contact(connection, _sequences(received), now)
@@ -83,26 +85,26 @@ class Ledger:
         now: datetime,
         claims: dict[Key, Claim],
         subjects: set[bytes],
+        told: Set[bytes] = frozenset(),
     ) -> _Opened:
-        """What these subjects' events touch, and what a day gone by may have overtaken."""
+        """What these subjects' events touch, what a day gone by may have overtaken, and whether
+        those who are told are known."""
         if may_move_by_time(head.accepted_at, now):
             subjects |= await log.read_overtaken(connection)
         wanted = list(subjects)
         world = World(head.position, head.arrival, claims)
         world.residents = await log.read_residents(connection, wanted)
-        keys = await self._keys(connection, wanted)
+        wrapped = await log.read_wrapped_keys(connection, [*subjects | told])
+        world.known = set(wrapped)
+        keys = {
+            subject: self.vault.unwrap(key, subject)
+            for subject, key in wrapped.items()
+            if key is not None and subject in subjects
+        }
         for row in await log.read_parked(connection, wanted):
             world.claims[row.key] = row.claim
             self._remember(world, row, keys)
-        return _Opened(head, now, world, keys)
-
-    async def _keys(self, connection: AsyncConnection, subjects: list[bytes]) -> dict[bytes, bytes]:
-        wrapped = await log.read_wrapped_keys(connection, subjects)
-        return {
-            subject: self.vault.unwrap(key, subject)
-            for subject, key in wrapped.items()
-            if key is not None
-        }
+        return _Opened(head, now, world, keys, frozenset(wrapped.keys() - keys.keys()))
 
     def _remember(self, world: World, row: log.ParkedRow, keys: dict[bytes, bytes]) -> None:
         subject = row.claim.subject
@@ -119,6 +121,9 @@ class Ledger:
         sealed = [
             log.SealedKept(kept, self._seal(kept, opened.keys, fresh)) for kept in minutes.kept
         ]
+        # Whom the office has erased stays so: what comes of them counts, under a key that nobody
+        # keeps.
+        fresh = {subject: key for subject, key in fresh.items() if subject not in opened.erased}
         if fresh:
             await log.keep_keys(connection, fresh)
         if minutes.entries:
@@ -164,9 +169,19 @@ def _subjects(received: Sequence[Received], claims: dict[Key, Claim]) -> set[byt
     return found
 
 
+def _told(received: Sequence[Received]) -> set[bytes]:
+    """The subjects of all numbers in the arrivals that may be somebody's NIK."""
+    found: set[bytes] = set()
+    for one in received:
+        checked = one.arrived.checked
+        if isinstance(checked, WellFormed) and checked.told:
+            found |= checked.told.keys()
+    return found
+
+
 def _keys_named(received: Sequence[Received]) -> set[Key]:
     """The sources and ids that arrivals bear or retract."""
-    named = {(one.arrived.source, one.arrived.id) for one in received}
+    named = {(one.arrived.source, one.arrived.id) for one in received if one.arrived.claims}
     for one in received:
         checked = one.arrived.checked
         if isinstance(checked, WellFormed) and isinstance(checked.fact, EventRetracted):
@@ -186,7 +201,7 @@ def _sequences(received: Sequence[Received]) -> dict[str, set[int]]:
     """The numbers that arrived from each source whose sender may speak for it."""
     found: dict[str, set[int]] = {}
     for one in received:
-        if one.arrived.claims:
+        if one.arrived.is_heard:
             numbers = found.setdefault(one.arrived.source, set())
             if one.arrived.station_seq is not None:
                 numbers.add(one.arrived.station_seq)

@@ -17,8 +17,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
-from services.registry.domain.nik import struck_out
 from services.registry.domain.resident import Resident, fold
+from services.registry.domain.submissions import as_kept
 from shared.database import driver_of
 from shared.event_log import read_log
 from shared.events.codec import VERSION
@@ -249,8 +249,8 @@ async def read_overtaken(connection: AsyncConnection) -> set[bytes]:
 
 async def read_wrapped_keys(
     connection: AsyncConnection, subjects: list[bytes]
-) -> dict[bytes, bytes]:
-    """The wrapped keys of these subjects, where there are any."""
+) -> dict[bytes, bytes | None]:
+    """The wrapped keys of those of these subjects that are known; None where it was erased."""
     rows = await connection.execute(_KEYS, {"subjects": subjects})
     return {row.subject: row.wrapped_key for row in rows}
 
@@ -327,8 +327,7 @@ async def keep_submissions(
 
 def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
     kept, fate, received = one.kept, one.kept.fate, one.kept.received
-    # What claims nothing is looked up by nobody: its name need not be exact, and may hold a NIK.
-    shown = str if kept.claims else struck_out
+    shown = str if kept.claims else as_kept
     return (
         kept.number,
         now,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.registry import answers
-from services.registry.domain.submissions import Reason
+from services.registry.domain.forms import Reason
 from services.registry.lookups import LookUps
 from services.registry.resolving import Resolving
 from shared.access import Principal, Role, require

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from services.registry import answers
-from services.registry.domain.submissions import Reason
+from services.registry.domain.forms import Reason
 from services.registry.parking import MOVED_SHOWN, Parking, Shown
 from shared.access import require
 from shared.bodies import read_as

@@ -14,10 +14,10 @@ from typing import Any, Final
 import orjson
 
 from cli.sample import FIELDWORK_BEGINS, MAX_SIZE, POLLING_DAY_BIRTH, Resident, residents
-from shared.access import SOURCE_PREFIX
 from shared.calendar import OFFICE_ZONE
 from shared.elections import PILKADA_2024
 from shared.regions import lies_in
+from shared.stations import SOURCE_PREFIX
 
 SEED: Final = 2024
 

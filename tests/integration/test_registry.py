@@ -25,7 +25,7 @@ from services.registry.vault import Vault
 from shared.access import Role
 from shared.events.records import EventRecord, PublishedRecord, read_record
 from shared.topics import PARTITIONS, POPULATION_EVENTS
-from tests.support.builders import NIK, SOURCE, activated, died, recorded, registered
+from tests.support.builders import NIK, SOURCE, activated, died, recorded, registered, retracted
 from tests.support.parts import Parts, cloned_database, fresh_topics
 
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
@@ -147,6 +147,72 @@ async def test_a_bad_event_holds_up_no_other(registry: Registry) -> None:
     ]
     assert results[2]["id"] == "x"
     assert [event["position"] for event in await read_log(registry)] == [1, 2]
+
+
+async def test_an_event_that_is_not_json_holds_up_no_other_and_is_kept(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    first, second = niks(2)
+    odd = (
+        orjson.dumps(registered(first, id="odd"))[:-1] + written + b"}"
+        for written in (
+            b',"note":"\\ud800"',
+            b',"note":1e400',
+            b',"note":' + b"[" * 2_000 + b"]" * 2_000,
+        )
+    )
+    written = [orjson.dumps(registered(first)), *odd, b'{"id":}', orjson.dumps(registered(second))]
+    body = b"[" + b",".join(written) + b"]"
+    answer = await registry.post("/v1/events", content=body, headers=BATCH)
+    assert answer.status_code == 200, answer.text
+    results = answer.json()["results"]
+    outcomes = [result["outcome"] for result in results]
+    assert outcomes == ["accepted", *["rejected"] * 4, "accepted"]
+    assert [result["id"] for result in results[1:5]] == ["odd", "odd", "odd", ""]
+    assert [result["problem"]["errors"][0]["field"] for result in results[1:4]] == [
+        "note",
+        "note",
+        "body",
+    ]
+    alone = await registry.post("/v1/events", content=written[1], headers=SINGLE)
+    assert (alone.status_code, alone.json()["errors"][0]["field"]) == (400, "note")
+    kept = await rows(
+        parts, database, "SELECT claims FROM registry.submissions WHERE event_id = 'odd'"
+    )
+    assert [row["claims"] for row in kept] == [True, False, False]
+
+
+async def test_a_name_that_cannot_be_kept_as_it_is_is_kept_as_far_as_it_may_be(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    names = ["x" * 300, "a\u0000b", f"undo {NIK[:4]} {NIK[4:]}"]
+    await send(registry, registered(id="one"))
+    results = await send(registry, *(retracted(registered(id="one"), id=name) for name in names))
+    assert [result["id"] for result in results] == names
+    assert {result["problem"]["errors"][0]["field"] for result in results} == {"id"}
+    kept = await rows(
+        parts,
+        database,
+        "SELECT event_id FROM registry.submissions WHERE NOT claims ORDER BY arrival",
+    )
+    assert [row["event_id"] for row in kept] == ["x" * 255, "a?b", "undo " + "*" * 17]
+
+
+async def test_a_batch_of_nothing_is_answered_with_nothing(lasting_registry: Registry) -> None:
+    assert await send(lasting_registry) == []
+
+
+async def test_events_of_somebody_erased_count_and_stay_closed(
+    registry: Registry, parts: Parts, database: str
+) -> None:
+    await send(registry, registered(name="Warga Rahasia"))
+    await rows(parts, database, "UPDATE registry.vault_keys SET wrapped_key = NULL")
+    results = await send(registry, recorded(), activated(), registered(niks(2)[1]))
+    assert [result["outcome"] for result in results] == ["accepted"] * 3
+    keys = await rows(
+        parts, database, "SELECT wrapped_key IS NULL AS erased FROM registry.vault_keys"
+    )
+    assert sorted(row["erased"] for row in keys) == [False, True]
 
 
 async def test_the_log_serves_what_was_sent_less_nik_and_name(registry: Registry) -> None:
@@ -320,7 +386,8 @@ async def test_without_a_token_nothing_is_read(lasting_registry: Registry, heade
     [
         (b"{", SINGLE, 400, "body"),
         (b'"\xff"', SINGLE, 400, "body"),
-        (b"[]", BATCH, 400, "body"),
+        (b"[", BATCH, 400, "body"),
+        (b"[{},]", BATCH, 400, "body"),
         (b"{}", BATCH, 400, "body"),
         (b"[1]", SINGLE, 400, None),
         (b"{}", {"Content-Type": "application/json"}, 415, "content-type"),
@@ -372,8 +439,10 @@ async def test_the_stations_page_tells_what_is_missing(registry: Registry) -> No
         registered(nik) | {"stationseq": n} for nik, n in zip(people, (1, 2, 5, 7, 2), strict=False)
     ]
     await send(registry, *sent)
-    station = (await registry.get("/v1/stations")).json()["stations"][0]
-    assert (station["station"], station["received"], station["missing"]) == ("KRC-01", 2, [3, 4, 6])
+    await send(registry, recorded(people[0], id=f"ktp-{people[0]}") | {"stationseq": 4})
+    await send(registry, registered(source="elsewhere") | {"stationseq": 1})
+    (station,) = (await registry.get("/v1/stations")).json()["stations"]
+    assert (station["station"], station["received"], station["missing"]) == ("KRC-01", 2, [3, 6])
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "limit=10001"])

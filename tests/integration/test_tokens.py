@@ -96,7 +96,16 @@ async def test_who_may_look_up_is_said_at_the_making(engine: AsyncEngine) -> Non
     assert "for KPU's tokens alone" in refused.stderr
 
 
-@pytest.mark.parametrize(("role", "name"), [("station", "KRC 01"), ("kpu", " ")])
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("station", "KRC 01"),
+        ("station", "-KRC"),
+        ("station", "Krç"),
+        ("station", "x" * 65),
+        ("kpu", " "),
+    ],
+)
 async def test_a_token_without_a_fit_name_is_not_made(
     engine: AsyncEngine, role: str, name: str
 ) -> None:

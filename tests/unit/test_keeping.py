@@ -393,3 +393,58 @@ def test_numbers_beyond_64_bits_are_content_too() -> None:
     assert b'"big":1180591620717411303424' in content
     again = received({"a": "ḥ", "big": 2**70} | registered()).arrived.content
     assert content.index(b'"a"') == again.index(b'"a"') == 1
+
+
+def told_of(sent: dict[str, Any], **data: str) -> dict[str, Any]:
+    return sent | {"data": sent["data"] | data}
+
+
+@pytest.mark.parametrize(
+    ("sent", "member", "claims"),
+    [
+        (recorded(id=f"ktp-{OTHER}"), "id", False),
+        (recorded(id=f"{OTHER[:6]}-{OTHER[6:]}"), "id", False),
+        (recorded(id=f"7{OTHER}"), "id", False),
+        (recorded(source=f"{SOURCE}{OTHER}"), "source", False),
+        (told_of(relocated(), letter_no=f"SKPWNI/{OTHER[:4]}/{OTHER[4:]}"), "data.letter_no", True),
+        (told_of(retracted(registered(id="one")), reason=f"x{OTHER}"), "data.reason", True),
+        (retracted(registered(id="one"), id=f"undo{NIK}"), "id", False),
+    ],
+)
+def test_a_nik_of_somebody_known_may_not_be_read_in_what_everybody_sees(
+    sent: dict[str, Any], member: str, claims: bool
+) -> None:
+    world = a_world()
+    take(world, registered(id="one"), registered(OTHER, id="two"))
+    minutes = take(world, sent)
+    problem = minutes.answers[0].problem
+    assert problem is not None
+    assert (problem.type, problem.field) == (ProblemType.INVALID, member)
+    assert NIK not in problem.detail
+    assert OTHER not in problem.detail
+    assert [kept.claims for kept in minutes.kept] == [claims]
+    assert minutes.entries == []
+
+
+def test_a_number_that_is_nobodys_nik_is_a_number() -> None:
+    world = a_world()
+    minutes = take(world, registered(id="one"), recorded(id=f"clock-{OTHER}"))
+    assert [answer.outcome for answer in minutes.answers] == [Outcome.ACCEPTED, Outcome.ACCEPTED]
+
+
+def test_what_is_in_the_log_stays_a_duplicate_when_its_number_becomes_somebodys_nik() -> None:
+    world, clocked = a_world(), recorded(id=f"clock-{OTHER}")
+    take(world, registered(id="one"), clocked, registered(OTHER, id="two"))
+    (again,) = take(world, clocked).answers
+    assert (again.outcome, again.position) == (Outcome.DUPLICATE, 42)
+    (undone,) = take(world, retracted(clocked, id="undo")).answers
+    assert undone.outcome is Outcome.ACCEPTED
+
+
+def test_somebody_elses_copy_of_an_event_is_forbidden_and_kept_each_time() -> None:
+    world, sent = a_world(), registered(id="one")
+    take(world, sent)
+    for _ in range(2):
+        minutes = take(world, sent, allowed=False)
+        assert minutes.answers[0].outcome is Outcome.REJECTED
+        assert [(kept.claims, kept.fate.position) for kept in minutes.kept] == [(False, None)]

@@ -2,7 +2,14 @@
 
 import pytest
 
-from services.registry.domain.nik import agrees, fault_of, is_told_in, sex_of, struck_out
+from services.registry.domain.nik import (
+    agrees,
+    fault_of,
+    is_told_in,
+    readable_in,
+    sex_of,
+    struck_out,
+)
 from shared.events.facts import Sex
 
 
@@ -81,7 +88,8 @@ def test_a_nik_in_a_text_is_found_when_it_stands_alone() -> None:
         ("NIK 1501012711079999.", "NIK ****************."),
         ("x15010127110799991y", "x*****************y"),
         ("150101271107999", "150101271107999"),
-        ("1501012711079999 1501012711079998", "**************** ****************"),
+        ("1501012711079999 1501012711079998", "*" * 33),
+        ("no. 150101/27-11.07 9999, 7", "no. " + "*" * 20 + ", 7"),
         ("", ""),
     ],
 )
@@ -124,3 +132,21 @@ def test_a_nik_between_other_signs_is_found(around: str) -> None:
 @pytest.mark.parametrize("text", ["11501012711079999", "1501012711079999Z", "1501013211079999"])
 def test_a_longer_number_or_one_that_is_no_nik_is_not_found(text: str) -> None:
     assert not is_told_in(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("SKPWNI/1501/0127/1107/9999/3", ["1501012711079999", "5010127110799993"]),
+        ("x91501012711079999y", ["1501012711079999"]),
+        ("15010127110799 - 99", ["1501012711079999"]),
+        ("1501012711079999, 1501012711079998", ["1501012711079999", "1501012711079998"]),
+        ("1501 tanggal 012711079999", []),
+        ("150101271107999", []),
+        ("2024112720055312", []),
+    ],
+)
+def test_a_nik_is_read_out_of_a_long_number_however_it_is_grouped(
+    text: str, found: list[str]
+) -> None:
+    assert list(readable_in(text)) == found

@@ -340,8 +340,10 @@ def test_nesting_that_cannot_be_written_is_refused() -> None:
     for _ in range(100_000):
         deep = [deep]
     problem = of_form(registered() | {"deep": deep})
-    detail = "The event is nested too deeply; send it flat."
-    assert problem == Problem(ProblemType.INVALID, detail)
+    detail = (
+        "body is not JSON in UTF-8, or is a number without end or nested too deeply; write it anew."
+    )
+    assert problem == Problem(ProblemType.INVALID, detail, "body")
 
 
 def test_an_activation_without_a_recording_is_no_refusal() -> None:

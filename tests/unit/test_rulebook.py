@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from services.registry.domain.submissions import DATA
+from services.registry.domain.forms import DATA
 from shared.events.codec import EVENT_TYPES
 from shared.events.facts import Fact
 

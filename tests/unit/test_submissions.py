@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from services.registry.domain.submissions import Arrival, WellFormed, arrive, parse_time
+from services.registry.domain.submissions import (
+    Arrival,
+    WellFormed,
+    arrive,
+    as_kept,
+    parse_time,
+)
 from shared.problems import Problem, ProblemType
 from tests.support.builders import NIK, event, recorded, registered, relocated, retracted
 
@@ -75,6 +81,8 @@ def test_a_member_of_the_data_that_is_wrong_is_named(change: dict[str, Any], fie
         ({"stationseq": True}, "stationseq"),
         ({"stationseq": "1"}, "stationseq"),
         ({"datacontenttype": "text/xml"}, "datacontenttype"),
+        ({"datacontenttype": "application/jsonp"}, "datacontenttype"),
+        ({"datacontenttype": 1}, "datacontenttype"),
         ({"data": []}, "data"),
         ({"data": None}, "data"),
         ({"id": ""}, "id"),
@@ -100,9 +108,59 @@ def test_an_event_may_not_carry_its_nik_where_everybody_can_read_it() -> None:
     move = relocated()
     move["data"]["letter_no"] = f"SKPWNI-{NIK}"
     assert field_of(move) == "data.letter_no"
+    move["data"]["letter_no"] = f"SKPWNI/{NIK[:6]}/{NIK[6:12]}.{NIK[12:]}/3"
+    assert field_of(move) == "data.letter_no"
     undo = retracted(registered())
     undo["data"]["reason"] = "NIK 1501012711079999 salah"
     assert field_of(undo) == "data.reason"
+
+
+@pytest.mark.parametrize(
+    ("reason", "field"),
+    [
+        ("mestinya SITI  Aminah, bukan itu", "data.reason"),
+        ("Siti Aminah", "data.reason"),
+        ("nama kakak Siti Aminahtun", None),
+        ("salah ketik", None),
+    ],
+)
+def test_a_correction_of_the_name_may_not_tell_it_as_its_reason(
+    reason: str, field: str | None
+) -> None:
+    sent = event("biodata.corrected", {"nik": NIK, "reason": reason, "name": "Siti Aminah"})
+    checked = check(sent)
+    assert (checked.field if isinstance(checked, Problem) else None) == field
+
+
+@pytest.mark.parametrize(
+    "written", ["application/json; charset=utf-8", "Application/JSON", " application/json", None]
+)
+def test_a_media_type_is_jsons_in_any_case_and_with_any_parameter(written: str | None) -> None:
+    assert isinstance(check(registered() | {"datacontenttype": written}), WellFormed)
+
+
+@pytest.mark.parametrize(
+    "change", [{"id": "x" * 201}, {"id": "a\u0000b"}, {"source": "s" * 256}, {"id": NIK}]
+)
+def test_a_name_that_cannot_be_kept_as_it_is_claims_nothing(change: dict[str, Any]) -> None:
+    arrived = arrive(registered() | change, True, str.encode)
+    assert isinstance(arrived, Arrival)
+    assert isinstance(arrived.checked, Problem)
+    assert not arrived.claims
+    assert arrived.is_heard == ("source" not in change)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("a\u0000b", "a?b"),
+        ("x" * 300, "x" * 255),
+        (f"ktp-{NIK}", "ktp-" + "*" * 16),
+        (f"{NIK[:4]} {NIK[4:]}", "*" * 17),
+    ],
+)
+def test_a_name_that_claims_nothing_is_kept_so_far_as_it_may_be(name: str, kept: str) -> None:
+    assert as_kept(name) == kept
 
 
 def test_a_correction_of_nothing_is_invalid() -> None:

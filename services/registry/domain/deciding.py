@@ -20,6 +20,7 @@ from services.registry.domain.decide import (
     warnings_on,
 )
 from services.registry.domain.resident import Resident, evolve
+from services.registry.domain.secrecy import HOLDS_A_NIK, NAMES
 from services.registry.domain.submissions import Arrival, WellFormed
 from shared.events.facts import EventRetracted, LoggedFact
 from shared.problems import Problem, ProblemType
@@ -81,7 +82,8 @@ class World:
     """All that a set of arrivals may touch, as the log has it now.
 
     `claims` by source and id, of the arrivals and of what they retract; `residents` and `parked`
-    (in order of arrival) by subject. `position` and `arrival` are the last ones given.
+    (in order of arrival) by subject. `known` has those of the subjects concerned, or told in the
+    arrivals, of whom anything was ever sent. `position` and `arrival` are the last ones given.
     """
 
     position: int
@@ -89,6 +91,7 @@ class World:
     claims: dict[Key, Claim] = field(default_factory=dict)
     residents: dict[bytes, Resident | None] = field(default_factory=dict)
     parked: dict[bytes, list[Waiting]] = field(default_factory=dict)
+    known: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +179,32 @@ class _Session:
             return self._refuse(received, arrived.checked)
         key = (arrived.source, arrived.id)
         first = self.world.claims.get(key)
+        if first is not None and first.fingerprint == received.fingerprint:
+            return _repeat(key, first)
+        if (member := self._telling(arrived.checked)) is not None:
+            problem = Problem(ProblemType.INVALID, f"{member} {HOLDS_A_NIK}.", member)
+            claims = first is None and member not in NAMES
+            return self._keep(received, _rejection(problem), claims)
         if first is None:
             return self._decide_first(received, key, arrived.checked)
-        if first.fingerprint == received.fingerprint:
-            return _repeat(key, first)
         return self._keep(received, _rejection(_id_reused()), claims=False)
+
+    def _telling(self, submitted: WellFormed) -> str | None:
+        """The member by which everybody could read the NIK of somebody who is known."""
+        if not submitted.told:
+            return None
+        known = self.world.known
+        return next((member for nik, member in submitted.told.items() if nik in known), None)
 
     def _refuse(self, received: Received, problem: Problem) -> Answer:
         """A refusal for its form; the same again is answered alike and not kept twice."""
         key = (received.arrived.source, received.arrived.id)
+        if not received.arrived.claims:
+            return self._keep(received, _rejection(problem), claims=False)
         first = self.world.claims.get(key)
         if first is not None and first.fingerprint == received.fingerprint:
             return Answer(*key, Outcome.REJECTED, problem=problem)
-        claims = received.arrived.claims and first is None
-        return self._keep(received, _rejection(problem), claims=claims)
+        return self._keep(received, _rejection(problem), claims=first is None)
 
     def _decide_first(self, received: Received, key: Key, submitted: WellFormed) -> Answer:
         resident, target = self._concerned(submitted)
@@ -217,6 +232,8 @@ class _Session:
         fate.arrival, fate.fingerprint = self.world.arrival, received.fingerprint
         if fate.subject is None and isinstance(arrived.checked, WellFormed):
             fate.subject = arrived.checked.subject
+        if fate.subject is not None:
+            self.world.known.add(fate.subject)
         key = (arrived.source, arrived.id)
         if claims:
             self.world.claims[key] = fate

@@ -6,12 +6,15 @@ domain facts on Dukcapil's NIK structure, UU 24/2013).
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from shared.events.facts import Sex
 
 _SIXTEEN_DIGITS: Final = re.compile(r"[0-9]{16}")
-_LONG_NUMBER: Final = re.compile(r"[0-9]{16,}")
+# Sixteen digits or more, however they are grouped: as on a card, on a letter, in a path.
+_LONG_NUMBER: Final = re.compile(r"[0-9](?:[ ./_-]{0,3}[0-9]){15,}")
+_NO_DIGIT: Final = re.compile(r"[^0-9]")
 _STANDS_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{16}(?![0-9A-Za-z])")
 
 # Of each month in a common year. 29 February is in every fourth year of 19YY or 20YY, for 1900
@@ -72,6 +75,18 @@ def agrees(nik: str, birth_date: str, sex: Sex) -> bool:
 def is_told_in(text: str) -> bool:
     """Whether a text holds what reads as a NIK, standing alone."""
     return any(fault_of(found) is None for found in _STANDS_ALONE.findall(text))
+
+
+def readable_in(text: str) -> Iterator[str]:
+    """Every NIK that could be read out of a text's long numbers, at whatever digit one begins.
+
+    A clock or a counter may look like one: whether it is somebody's, the text alone cannot say.
+    """
+    for number in _LONG_NUMBER.findall(text):
+        digits = _NO_DIGIT.sub("", number)
+        for begin in range(len(digits) - 15):
+            if fault_of(found := digits[begin : begin + 16]) is None:
+                yield found
 
 
 def struck_out(text: str) -> str:

@@ -4,228 +4,42 @@ A parsed JSON value becomes an `Arrival` when its `source` and `id` can be read:
 is kept whatever becomes of it. Its content is either `WellFormed` or a `Problem`.
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
-from pydantic import Field as PydanticField
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
 from services.registry.domain import nik as niks
-from shared.calendar import is_incomplete, latest_day
-from shared.events.codec import read_fact
-from shared.events.facts import (
-    TYPE_PREFIX,
-    Fact,
-    MaritalStatus,
-    RecordingFailure,
-    Service,
-    Sex,
+from services.registry.domain import secrecy
+from services.registry.domain.forms import (
+    CONTROL,
+    CORRECTABLE,
+    DATA,
+    MAX_ID_LENGTH,
+    MAX_SOURCE_LENGTH,
 )
+from services.registry.domain.reading import Unfit, made_out, misfit, written
+from services.registry.domain.secrecy import SubjectOf
+from shared.calendar import is_incomplete
+from shared.events.codec import read_fact
+from shared.events.facts import TYPE_PREFIX, Fact
 from shared.problems import Problem, ProblemType
+from shared.stations import SOURCE_FORM
 
 SPEC_VERSION: Final = "1.0"
 MAX_EVENT_BYTES: Final = 65_536
-MAX_ID_LENGTH: Final = 200
 MAX_STATION_SEQ: Final = 2**53 - 1
+JSON_MEDIA_TYPE: Final = "application/json"
 
-SOURCE_FORM: Final = re.compile(r"urn:dukcapil:station:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VILLAGE: Final = re.compile(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}")
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)"
     r"(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _MEMBER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def _fault(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("contract", "{sentence}", {"sentence": sentence})
-
-
-def _nik(value: str) -> str:
-    if (fault := niks.fault_of(value)) is not None:
-        raise _fault(fault)
-    return value
-
-
-def _full_date(value: str) -> str:
-    if not _DATE.fullmatch(value):
-        raise _fault("must be a date written YYYY-MM-DD")
-    return _existing(value)
-
-
-def _birth_date(value: str) -> str:
-    if len(value) not in (4, 7, 10) or not value.replace("-", "").isascii():
-        raise _fault("must be a date written YYYY-MM-DD, or YYYY-MM or YYYY where no more is known")
-    return _existing(value)
-
-
-def _existing(value: str) -> str:
-    try:
-        latest_day(value)
-    except ValueError:
-        raise _fault("is not a date that exists") from None
-    return value
-
-
-def _village(value: str) -> str:
-    if not _VILLAGE.fullmatch(value):
-        raise _fault("must be a village code written PP.KK.CC.DDDD")
-    return value
-
-
-def _plain(value: str) -> str:
-    if _CONTROL.search(value) or not value.strip():
-        raise _fault("must be text without control characters")
-    return value
-
-
-def _free_text(value: str) -> str:
-    if niks.is_told_in(value):
-        raise _fault("must not hold a NIK")
-    return _plain(value)
-
-
-# Said in the published schemas; what checks are the functions.
-def _written(form: re.Pattern[str] | str, **others: Any) -> Any:
-    pattern = form if isinstance(form, str) else form.pattern
-    return PydanticField(json_schema_extra={"pattern": f"^{pattern}$", **others})
-
-
-def _as_correction(schema: dict[str, Any]) -> None:
-    """What the model's defaults stand for: members left out, of which one must be there."""
-    for member in CORRECTABLE:
-        schema["properties"][member].pop("default", None)
-    schema["anyOf"] = [{"required": [member]} for member in CORRECTABLE]
-
-
-Nik = Annotated[
-    str,
-    AfterValidator(_nik),
-    _written(
-        "[0-9]{16}",
-        description="Six digits of a region, day (plus 40 for a woman), month and two digits of"
-        " the year of birth, and a serial that is not 0000.",
-    ),
-]
-FullDate = Annotated[str, AfterValidator(_full_date), _written(_DATE, format="date")]
-BirthDate = Annotated[
-    str,
-    AfterValidator(_birth_date),
-    _written(
-        "[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?",
-        description="YYYY-MM-DD; YYYY-MM or YYYY where no more is known, which then counts as the"
-        " last day it can be.",
-    ),
-]
-Village = Annotated[
-    str,
-    AfterValidator(_village),
-    _written(_VILLAGE, description="A village of the national list."),
-]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]
-Number = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_free_text)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_free_text)]
-
-
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class OfResident(_Data):
-    nik: Nik
-
-
-class Registered(OfResident):
-    name: Name
-    sex: Sex
-    birth_date: BirthDate
-    marital_status: MaritalStatus
-    village: Village
-    service: Service = Service.NONE
-
-
-class Failed(OfResident):
-    reason: RecordingFailure
-
-
-class Started(OfResident):
-    letter_no: Number
-
-
-class Relocated(OfResident):
-    to_village: Village
-    effective_date: FullDate
-    letter_no: Number
-
-
-class Married(OfResident):
-    married_on: FullDate
-
-
-class Died(OfResident):
-    died_on: FullDate
-
-
-class ServiceChange(OfResident):
-    service: Service
-    effective_date: FullDate
-
-
-class Rights(OfResident):
-    effective_date: FullDate
-    verdict_no: Number
-
-
-CORRECTABLE: Final = ("name", "sex", "birth_date", "marital_status")
-
-
-class Corrected(OfResident):
-    """At least one of the four biodata; a null is not the same as a member left out."""
-
-    model_config = ConfigDict(json_schema_extra=_as_correction)
-
-    reason: Reason
-    name: Name = ""
-    sex: Sex = Sex.MALE
-    birth_date: BirthDate = ""
-    marital_status: MaritalStatus = MaritalStatus.NEVER
-
-
-class EventRef(_Data):
-    source: Annotated[str, PydanticField(min_length=1, max_length=255), AfterValidator(_plain)]
-    id: Annotated[
-        str, PydanticField(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_plain)
-    ]
-
-
-class Retracted(_Data):
-    retracts: EventRef
-    reason: Reason
-
-
-DATA: Final[dict[str, type[_Data]]] = {
-    "resident.registered": Registered,
-    "ktp.recorded": OfResident,
-    "ktp.failed": Failed,
-    "ikd.activated": OfResident,
-    "relocation.started": Started,
-    "resident.relocated": Relocated,
-    "resident.married": Married,
-    "resident.died": Died,
-    "service.changed": ServiceChange,
-    "rights.revoked": Rights,
-    "rights.restored": Rights,
-    "biodata.corrected": Corrected,
-    "event.retracted": Retracted,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +48,9 @@ class WellFormed:
 
     `data` is the JSON text of what was sent less `nik` and `name`, as the log keeps it;
     `birth_date` the date as written where there is one; `subject` the keyed hash of `nik`.
-    A retraction has no NIK: its subject is that of the event that it retracts.
+    A retraction has no NIK: its subject is that of the event that it retracts. `told` has the
+    subjects of all numbers that everybody could read in it and take for a NIK, each with its
+    member.
     """
 
     type: str
@@ -245,6 +61,7 @@ class WellFormed:
     birth_date: str | None
     fact: Fact
     data: str
+    told: Mapping[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +70,8 @@ class Arrival:
 
     `content` is canonical JSON: equal content, equal bytes. `claims` says whether it takes its
     source and id for itself: what was sent by somebody who may not send for that source does not,
-    nor what bears its NIK as a name, which may not be kept readable.
+    nor what bears its NIK as a name, which may not be kept readable, nor a name that has no end or
+    that is no text to print. `is_heard` says whether it is word from its source.
     """
 
     source: str
@@ -261,61 +79,77 @@ class Arrival:
     content: bytes
     station_seq: int | None
     claims: bool
+    is_heard: bool
     checked: WellFormed | Problem
-
-
-SubjectOf = Callable[[str], bytes]
 
 
 def arrive(event: Any, allowed: bool, subject_of: SubjectOf) -> Arrival | Problem:
     """Read one parsed CloudEvent; a bare Problem when not even source and id can be read.
 
     `allowed` tells whether the sender may send for a source; `subject_of` is the keyed hash by
-    which a NIK is known outside the vault.
+    which a NIK is known outside the vault. Of an Unfit event, what could be made out is kept.
     """
-    if not isinstance(event, dict):
+    value, is_fit = made_out(event), not isinstance(event, Unfit)
+    if value is None:
         return Problem(ProblemType.INVALID, "An event must be a JSON object; see CloudEvents 1.0.")
-    for member in ("source", "id"):
-        if (problem := _unreadable(event, member)) is not None:
-            return problem
-    content = _canonical(event)
+    for member, limit in _NAMES:
+        if not isinstance(value.get(member), str) or not value[member]:
+            return _unnamed(member, limit)
+    sequence = value.get("stationseq")
+    misnamed = _misnamed(value)
+    content = _canonical(value) if is_fit else None
     if content is None:
-        return Problem(ProblemType.INVALID, "The event is nested too deeply; send it flat.")
-    sequence = event.get("stationseq")
+        is_fit, content = False, written(value)
     return Arrival(
-        source=event["source"],
-        id=event["id"],
+        source=printable(value["source"]),
+        id=printable(value["id"]),
         content=content,
         station_seq=sequence if _is_sequence(sequence) else None,
-        claims=allowed and not _is_named_by_nik(event),
-        checked=_check(event, content, allowed, subject_of),
+        claims=allowed and misnamed is None and not secrecy.is_named_by_its_nik(value),
+        is_heard=allowed and _is_station(value["source"]),
+        checked=_forbidden(allowed)
+        or _too_large(content)
+        or misnamed
+        or (_check(value, subject_of) if is_fit else _unfit(value)),
     )
 
 
-def _canonical(event: Any) -> bytes | None:
-    """Equal content as equal bytes; None when it is nested deeper than can be written."""
+_NAMES: Final = (("source", MAX_SOURCE_LENGTH), ("id", MAX_ID_LENGTH))
+
+
+def _canonical(event: Mapping[str, Any]) -> bytes | None:
+    """Equal content as equal bytes; None where it is nested too deeply to be written so."""
     try:
         return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
-        pass
-    try:
-        return json.dumps(event, sort_keys=True, separators=(",", ":")).encode()
-    except RecursionError:
         return None
 
 
-def _unreadable(event: Mapping[str, Any], member: str) -> Problem | None:
-    value = event.get(member)
-    limit = MAX_ID_LENGTH if member == "id" else 255
-    if isinstance(value, str) and 0 < len(value) <= limit and not _CONTROL.search(value):
-        return None
+def _misnamed(event: Mapping[str, Any]) -> Problem | None:
+    """A name that cannot be kept as it is."""
+    for member, limit in _NAMES:
+        name = event[member]
+        if len(name) > limit or CONTROL.search(name) or printable(name) != name:
+            return _unnamed(member, limit)
+    return None
+
+
+def _unnamed(member: str, limit: int) -> Problem:
     return _invalid(member, f"must be text of 1 to {limit} characters")
 
 
-def _is_named_by_nik(event: Mapping[str, Any]) -> bool:
-    data = event.get("data")
-    nik = data.get("nik") if isinstance(data, dict) else None
-    return isinstance(nik, str) and bool(nik) and (nik in event["id"] or nik in event["source"])
+def printable(name: str) -> str:
+    """A name that can be answered: half a character, which no UTF-8 has, becomes a mark."""
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()
+
+
+def as_kept(name: str, limit: int = MAX_SOURCE_LENGTH) -> str:
+    """The source or id of what claims neither: nobody looks it up, so it need not be exact."""
+    return niks.struck_out(CONTROL.sub("?", name))[:limit]
+
+
+def _is_station(source: str) -> bool:
+    return SOURCE_FORM.fullmatch(source) is not None and not niks.is_told_in(source)
 
 
 def _is_sequence(value: Any) -> bool:
@@ -326,17 +160,30 @@ def _invalid(field: str, fault: str) -> Problem:
     return Problem(ProblemType.INVALID, f"{field} {fault}.", field)
 
 
-def _check(
-    event: Mapping[str, Any], content: bytes, allowed: bool, subject_of: SubjectOf
-) -> WellFormed | Problem:
-    if not allowed:
-        return Problem(
-            ProblemType.FORBIDDEN,
-            "This token may not send for this source; send with the token of that station.",
-            "source",
-        )
-    if len(content) > MAX_EVENT_BYTES:
-        return Problem(ProblemType.TOO_LARGE, f"An event may have {MAX_EVENT_BYTES} bytes at most.")
+def _forbidden(allowed: bool) -> Problem | None:
+    if allowed:
+        return None
+    return Problem(
+        ProblemType.FORBIDDEN,
+        "This token may not send for this source; send with the token of that station.",
+        "source",
+    )
+
+
+def _too_large(content: bytes) -> Problem | None:
+    if len(content) <= MAX_EVENT_BYTES:
+        return None
+    return Problem(ProblemType.TOO_LARGE, f"An event may have {MAX_EVENT_BYTES} bytes at most.")
+
+
+def _unfit(event: Mapping[str, Any]) -> Problem:
+    return _invalid(
+        misfit(event),
+        "is not JSON in UTF-8, or is a number without end or nested too deeply; write it anew",
+    )
+
+
+def _check(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Problem:
     return _check_envelope(event) or _read(event, subject_of)
 
 
@@ -353,9 +200,17 @@ def _check_envelope(event: Mapping[str, Any]) -> Problem | None:
     sequence = event.get("stationseq")
     if sequence is not None and not _is_sequence(sequence):
         return _invalid("stationseq", "must be a whole number from 1")
-    if event.get("datacontenttype", "application/json") not in ("application/json", None):
-        return _invalid("datacontenttype", "must be application/json")
+    if not _is_json(event.get("datacontenttype")):
+        return _invalid("datacontenttype", f"must be {JSON_MEDIA_TYPE}")
     return None
+
+
+def _is_json(content_type: Any) -> bool:
+    """Whether a media type is JSON's: its case says nothing, nor do parameters (RFC 2045)."""
+    if content_type is None or content_type == JSON_MEDIA_TYPE:
+        return True
+    named = content_type.partition(";")[0] if isinstance(content_type, str) else ""
+    return named.strip().lower() == JSON_MEDIA_TYPE
 
 
 def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Problem:
@@ -366,9 +221,10 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
     if not isinstance(data, dict):
         return _invalid("data", "must be a JSON object")
     name = event["type"].removeprefix(TYPE_PREFIX)
-    problem = _check_data(name, data) or _check_secrecy(event, data)
-    if problem is not None:
+    if (problem := _check_data(name, data)) is not None:
         return problem
+    if (fault := secrecy.fault_of(event, data)) is not None:
+        return _invalid(*fault)
     nik = data.get("nik")
     told = {key: value for key, value in data.items() if key not in ("nik", "name")}
     return WellFormed(
@@ -380,6 +236,7 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
         birth_date=data.get("birth_date"),
         fact=read_fact(event["type"], told),
         data=orjson.dumps(told).decode(),
+        told=secrecy.numbers_told(event, data, subject_of),
     )
 
 
@@ -433,20 +290,6 @@ def _first_fault(error: ValidationError) -> Problem:
             return _invalid(field, fault["msg"])
         case _:
             return _invalid(field, fault["msg"].replace("Input should", "must").lower())
-
-
-def _check_secrecy(event: Mapping[str, Any], data: Mapping[str, Any]) -> Problem | None:
-    """No NIK may reach the log: not by way of an id or a number of a letter either."""
-    nik = data.get("nik")
-    if nik is None:
-        return None
-    served = {"id": event["id"], "source": event["source"]} | {
-        f"data.{member}": data.get(member) for member in ("letter_no", "reason", "verdict_no")
-    }
-    for field, value in served.items():
-        if isinstance(value, str) and nik in value:
-            return _invalid(field, "must not hold the resident's NIK")
-    return None
 
 
 def written_incompletely(submitted: WellFormed) -> bool:
