@@ -9,7 +9,9 @@ elsewhere can check the log up to it against the whole office, whoever holds the
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +22,7 @@ from shared.events.records import LogEntry
 # The root before the first link.
 GENESIS: Final = bytes(32)
 
-LENGTH_BYTES: Final = 4
+_LENGTH: Final = Struct(">I").pack
 _TIME_FORMAT: Final = "microseconds"
 
 _READ = "SELECT position, root FROM registry.chain WHERE position > $1 ORDER BY position LIMIT $2"
@@ -51,7 +53,7 @@ def digest(entry: LogEntry) -> bytes:
     """
     columns = (
         str(entry.position),
-        entry.recorded_at.astimezone(UTC).isoformat(timespec=_TIME_FORMAT),
+        _in_utc(entry.recorded_at),
         entry.type,
         str(entry.version),
         entry.time,
@@ -60,12 +62,15 @@ def digest(entry: LogEntry) -> bytes:
         str(entry.resident_id),
         entry.data,
     )
-    return hashlib.sha256(b"".join(map(_with_length, columns))).digest()
+    written = [column.encode() for column in columns]
+    parts = [part for column in written for part in (_LENGTH(len(column)), column)]
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
-def _with_length(column: str) -> bytes:
-    written = column.encode()
-    return len(written).to_bytes(LENGTH_BYTES, "big") + written
+# A batch has one of them.
+@lru_cache(8)
+def _in_utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec=_TIME_FORMAT)
 
 
 async def read_links(connection: AsyncConnection, after: int, limit: int) -> list[Link]:

@@ -8,8 +8,7 @@ one lock that orders the log until the transaction ends.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import orjson
@@ -111,13 +110,10 @@ SUBMISSION_COLUMNS: Final = (
     "arrival", "received_at", "sender", "source", "event_id", "content_hash", "claims",
     "outcome", "first_outcome", "problem", "warnings", "position", "subject", "content",
 )  # fmt: skip
+# In the order of an entry's members.
 LOG_COLUMNS: Final = (
     "position", "recorded_at", "type", "version", "time", "source", "event_id", "resident_id",
     "data", "received_at",
-)  # fmt: skip
-_LOG_ROW: Final = attrgetter(
-    "position", "recorded_at", "type", "version", "time", "source", "id", "resident_id", "data",
-    "received_at",
 )  # fmt: skip
 
 
@@ -131,8 +127,7 @@ class Head:
     accepted_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SealedKept:
+class SealedKept(NamedTuple):
     """A submission and its content as the row holds it."""
 
     kept: Kept
@@ -269,7 +264,7 @@ async def append_log(
         "log",
         schema_name="registry",
         columns=LOG_COLUMNS,
-        records=map(_LOG_ROW, written),
+        records=written,
     )
     await _link(driver, await _root_at(connection, head.position), written)
 

@@ -7,7 +7,7 @@ and name stay with the registry.
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 
@@ -159,8 +159,7 @@ Fact = (
 TYPE_PREFIX: Final = "id.dukcapil."
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedFact:
+class LoggedFact(NamedTuple):
     """A fact as it stands in the log.
 
     `position` is its place in the one sequence; `recorded_at` when the registry appended it;

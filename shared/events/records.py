@@ -8,7 +8,7 @@ quiet knows it too.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -17,8 +17,7 @@ from shared.events.codec import VERSION, UnreadableFactError, read_fact
 from shared.events.facts import LoggedFact
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """A row of the event log as it is served and published: no NIK, no name.
 
     `data` is the JSON text of what was sent less `nik` and `name`; `time` is as sent.

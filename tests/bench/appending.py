@@ -1,7 +1,9 @@
 """Appending without the door: the registry's appender beside a COPY of the same rows.
 
 The appender gets parsed events, checks their form, decides, seals and commits. The floor writes
-the very rows that came of it into tables of the same shape and indexes, and does nothing else.
+the very rows that came of it into tables of the same shape and indexes, and does nothing else:
+from all clients at once, as a log in one order could not be written, and in one order, each
+transaction holding the head as the registry's do.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from services.registry.ledger import Ledger
 from services.registry.vault import KEY_BYTES, Vault
 from shared.collecting import spare_collecting
 from shared.database import create_engine
+from shared.regions import village_codes
 from tests.bench.floors import connection_to
 from tests.bench.people import Clerk, people
 
@@ -48,7 +51,8 @@ async def append(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]])
     engine = create_engine(database_url, pool_size=2)
     vault = Vault(os.urandom(KEY_BYTES))
     appender = Appender(engine, Ledger(vault), lambda: None)
-    # As the service does.
+    # As the service does when it starts.
+    village_codes()
     spare_collecting()
     running = asyncio.create_task(appender.run())
     try:
@@ -76,10 +80,11 @@ def _arrival(body: bytes, vault: Vault) -> Arrival:
     return arrived
 
 
-async def copy_the_same(dsn: str, events: int) -> float:
+async def copy_the_same(dsn: str, events: int, in_order: bool) -> float:
     """Events a second that a bare COPY of the rows which the appender wrote comes to."""
     async with connection_to(dsn) as connection:
-        await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
+        await connection.execute(f"CREATE TABLE {SCHEMA}.head AS SELECT * FROM registry.head")
         rows = {}
         for table in APPENDED:
             await connection.execute(
@@ -89,7 +94,7 @@ async def copy_the_same(dsn: str, events: int) -> float:
     batches = list(_transactions(rows, events))
     waiting = iter(batches)
     began_at = time.perf_counter()
-    await asyncio.gather(*(_copy(dsn, waiting) for _ in range(CLIENTS)))
+    await asyncio.gather(*(_copy(dsn, waiting, in_order) for _ in range(CLIENTS)))
     return events / (time.perf_counter() - began_at)
 
 
@@ -103,11 +108,17 @@ def _transactions(rows: dict[str, list[Any]], events: int) -> Iterator[dict[str,
         }
 
 
-async def _copy(dsn: str, waiting: Iterator[dict[str, list[Any]]]) -> None:
+async def _copy(dsn: str, waiting: Iterator[dict[str, list[Any]]], in_order: bool) -> None:
     async with connection_to(dsn) as connection:
         for rows in waiting:
             async with connection.transaction():
+                if in_order:
+                    await connection.fetch(f"SELECT * FROM {SCHEMA}.head FOR UPDATE")
                 for table, theirs in rows.items():
                     await connection.copy_records_to_table(
                         table, schema_name=SCHEMA, records=theirs
+                    )
+                if in_order:
+                    await connection.execute(
+                        f"UPDATE {SCHEMA}.head SET position = $1", rows["log"][-1]["position"]
                     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+import uvloop
 from aiokafka import AIOKafkaProducer
 
 from cli.stack import StackError
@@ -79,11 +80,14 @@ def _arguments() -> argparse.Namespace:
 def _measure_appending(parts: Parts, runs: int) -> None:
     queues = appending.batches(APPENDED)
     events = sum(len(batch) for queue in queues for batch in queue)
-    ours, floor, recorder, whole, singly = [], [], [], [], []
+    ours, floor, at_once, recorder, whole, singly = [], [], [], [], [], []
     for _ in range(runs):
         with cloned_database(parts) as database:
-            ours.append(asyncio.run(appending.append(parts.url(database), queues)))
-            floor.append(asyncio.run(appending.copy_the_same(parts.dsn(database), events)))
+            dsn = parts.dsn(database)
+            # On the loop that the service runs on.
+            ours.append(uvloop.run(appending.append(parts.url(database), queues)))
+            floor.append(uvloop.run(appending.copy_the_same(dsn, events, in_order=True)))
+            at_once.append(uvloop.run(appending.copy_the_same(dsn, events, in_order=False)))
             beside = peers.Peer(parts.dsn(database), row_bytes=600)
             recorder.append(beside.rate(appending.CLIENTS, PEER_APPENDS, appending.BATCH))
         with cloned_database(parts) as database:
@@ -96,7 +100,8 @@ def _measure_appending(parts: Parts, runs: int) -> None:
         f"append {events:,} events in batches of {appending.BATCH} by {appending.CLIENTS} clients"
     )
     _tell("the registry's appender", ours, "events/s")
-    _tell("floor: COPY of the same rows", floor, "events/s", ours)
+    _tell("floor: COPY of the same rows in one order", floor, "events/s", ours)
+    _tell("  the same from all clients at once, in none", at_once, "events/s", ours)
     _tell("eventsourcing's recorder, which decides nothing", recorder, "events/s", ours)
     _tell("eventsourcing with an aggregate for each resident", whole, "events/s", ours)
     _tell("  the same, an event a transaction", singly, "events/s", ours)

@@ -170,7 +170,7 @@ async def test_a_time_is_the_last_position_recorded_by_then(world: World, servic
     moments = [RECORDED_FROM + timedelta(seconds=n) for n in (10, 10, 10, 20, 20)]
     await world.send(
         *(
-            replace(registration(n, UUID(int=n)), recorded_at=moment)
+            registration(n, UUID(int=n))._replace(recorded_at=moment)
             for n, moment in enumerate(moments, 1)
         )
     )

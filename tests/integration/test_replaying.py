@@ -4,7 +4,6 @@ import asyncio
 import textwrap
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -376,9 +375,8 @@ async def test_facts_that_cannot_be_read_are_parked_as_the_counting_parks_them(
     for each in entries:
         by_person.setdefault(each.resident_id, []).append(each)
     busy = max(by_person.values(), key=len)
-    odd = replace(busy[1], version=99)
-    far = replace(
-        registration(801, resident_id=type(odd.resident_id)(int=7)),
+    odd = busy[1]._replace(version=99)
+    far = registration(801, resident_id=type(odd.resident_id)(int=7))._replace(
         data='{"sex": "L", "birth_date": "9999-01-01", "marital_status": "B",'
         ' "village": "15.01.01.1004"}',
     )

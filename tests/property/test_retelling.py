@@ -85,7 +85,7 @@ def _spoilt(logged: LoggedFact, chance: Random) -> LoggedFact:
     """Some births in a year whose anniversary no calendar has."""
     fact = logged.fact
     if isinstance(fact, ResidentRegistered | BiodataCorrected) and chance.random() < 0.3:
-        return replace(logged, fact=replace(fact, birth_date=date(9999, 1, 1)))
+        return logged._replace(fact=replace(fact, birth_date=date(9999, 1, 1)))
     return logged
 
 

@@ -58,7 +58,7 @@ def test_without_a_timestamp_there_is_no_trace(stamp: int) -> None:
 
 
 def test_what_was_not_received_now_or_is_published_again_has_no_trace() -> None:
-    entries = [replace(entry("ktp.recorded", 1), received_at=RECEIVED), entry("ktp.recorded", 2)]
+    entries = [entry("ktp.recorded", 1)._replace(received_at=RECEIVED), entry("ktp.recorded", 2)]
     new = [record.headers for records in due(entries, _tails()) for record in records]
     assert sorted(new) == sorted([trace_headers(RECEIVED), *[[]] * (PARTITIONS + 1)])
     again = [record for records in due(entries, _tails(), traced=False) for record in records]
@@ -67,7 +67,7 @@ def test_what_was_not_received_now_or_is_published_again_has_no_trace() -> None:
 
 def test_a_trace_is_no_part_of_what_is_published() -> None:
     logged = entry("ktp.recorded", 1)
-    assert write_event(replace(logged, received_at=RECEIVED), 0) == write_event(logged, 0)
+    assert write_event(logged._replace(received_at=RECEIVED), 0) == write_event(logged, 0)
 
 
 def _tails() -> list[Tail]:

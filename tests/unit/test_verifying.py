@@ -64,7 +64,7 @@ def test_a_hole_is_named_by_its_position() -> None:
 
 
 def test_a_changed_row_is_named_by_the_positions_of_its_link() -> None:
-    changed = [*ENTRIES[:2], replace(ENTRIES[2], source="x"), ENTRIES[3]]
+    changed = [*ENTRIES[:2], ENTRIES[2]._replace(source="x"), ENTRIES[3]]
     said_of = walked(changed, links_of(ENTRIES), 4)
     assert said_of is not None
     assert said_of.startswith("the rows of positions 3 to 4 do not give the root")
@@ -76,7 +76,7 @@ def test_rows_after_the_last_link_and_times_that_go_back_are_named() -> None:
     assert walked(ENTRIES, links, 4) == (
         "position 3 and what follows has no link of the hash chain"
     )
-    earlier = replace(ENTRIES[1], recorded_at=ENTRIES[0].recorded_at - timedelta(seconds=1))
+    earlier = ENTRIES[1]._replace(recorded_at=ENTRIES[0].recorded_at - timedelta(seconds=1))
     assert walked([ENTRIES[0], earlier], {}, 2) == (
         "position 2 was recorded before the one before it"
     )
@@ -126,7 +126,7 @@ def test_who_has_died_is_no_voter_and_no_resident() -> None:
 
 def test_what_cannot_be_read_is_set_aside_with_all_that_follows_it() -> None:
     counting = folding()
-    unknown = replace(ENTRIES[1], type="id.dukcapil.unheard.of")
+    unknown = ENTRIES[1]._replace(type="id.dukcapil.unheard.of")
     counting.count(SOMEBODY, rows(ENTRIES[0], unknown, *ENTRIES[2:]))
     folded = counting.finish()
     assert sorted(folded.unapplied) == [2, 3, 4]
@@ -231,7 +231,7 @@ def test_a_record_that_is_missing_or_changed_is_named() -> None:
         "says that all up to 4 is there, but position 2 is not"
     )
     assert met(record(1), record(2)) == ("ends before position 3, though it is marked as published")
-    changed = write_event(replace(ENTRIES[1], source="x"), 1)
+    changed = write_event(ENTRIES[1]._replace(source="x"), 1)
     assert met(record(1), changed) == "has position 2 otherwise than the log"
     assert met(record(1), write_event(ENTRIES[1], 0)) == "has position 2 otherwise than the log"
 

@@ -4,7 +4,7 @@ The checks stand in the contract's order, and the first that fits answers.
 """
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -69,11 +69,15 @@ class Retractable:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a decision depends on besides the log: the time of receipt, and the codes of all
-    villages of the country."""
+    """What a decision depends on besides the log: the time of receipt, the codes of all villages
+    of the country, and the office's day."""
 
     now: datetime
     villages: Set[str]
+    today: date = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "today", office_date(self.now))
 
 
 def decide(
@@ -88,7 +92,7 @@ def decide(
     both are in the log at this moment.
     """
     now = circumstances.now
-    if (problem := _in_the_future(submitted.fact, office_date(now))) is not None:
+    if (problem := _in_the_future(submitted.fact, circumstances.today)) is not None:
         return problem
     if (problem := _unknown_village(submitted.fact, circumstances.villages)) is not None:
         return problem

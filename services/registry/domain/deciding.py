@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
+from typing import NamedTuple
 from uuid import UUID
 
 from services.registry.domain.decide import (
@@ -37,8 +38,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the station is told. For a duplicate, `first` is the first outcome, and position and
     problem are what has become of it since."""
 
@@ -94,16 +94,14 @@ class World:
     known: set[bytes] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event that joins the log at the position of its fact."""
 
     logged: LoggedFact
     submitted: WellFormed
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A submission to keep: its number in the order of arrival, what came, whether it takes its
     source and id, and what becomes of it."""
 
@@ -133,8 +131,7 @@ class Minutes:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """An arrival with the keyed hash of its content, the name of its sender, and when the
     registry had its bytes."""
 

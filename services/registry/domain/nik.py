@@ -15,6 +15,9 @@ _SIXTEEN_DIGITS: Final = re.compile(r"[0-9]{16}")
 # Sixteen digits or more, however they are grouped: as on a card, on a letter, in a path.
 _LONG_NUMBER: Final = re.compile(r"[0-9](?:[ ./_-]{0,3}[0-9]){15,}")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
+_NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
+
+NIK_DIGITS: Final = 16
 _STANDS_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{16}(?![0-9A-Za-z])")
 
 # Of each month in a common year. 29 February is in every fourth year of 19YY or 20YY, for 1900
@@ -77,6 +80,11 @@ def is_told_in(text: str) -> bool:
     return any(fault_of(found) is None for found in _STANDS_ALONE.findall(text))
 
 
+def may_be_read_in(text: str) -> bool:
+    """Whether a text has digits enough; asked of every event, so in a moment."""
+    return len(text.encode("utf-8", "replace").translate(None, _NOT_DIGITS)) >= NIK_DIGITS
+
+
 def readable_in(text: str) -> Iterator[str]:
     """Every NIK that could be read out of a text's long numbers, at whatever digit one begins.
 
@@ -84,8 +92,8 @@ def readable_in(text: str) -> Iterator[str]:
     """
     for number in _LONG_NUMBER.findall(text):
         digits = _NO_DIGIT.sub("", number)
-        for begin in range(len(digits) - 15):
-            if fault_of(found := digits[begin : begin + 16]) is None:
+        for begin in range(len(digits) - NIK_DIGITS + 1):
+            if fault_of(found := digits[begin : begin + NIK_DIGITS]) is None:
                 yield found
 
 

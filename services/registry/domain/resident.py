@@ -1,8 +1,7 @@
 """What the registry must know of a resident to decide: the facts of one NIK that still stand."""
 
-from dataclasses import dataclass, replace
 from datetime import date
-from typing import assert_never
+from typing import NamedTuple, assert_never
 from uuid import UUID
 
 from shared.events.facts import (
@@ -40,8 +39,7 @@ FactOfResident = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Resident:
+class Resident(NamedTuple):
     """A registered resident and the facts about them that stand, in log order.
 
     `birth_date`, as written `birth_written`, and `sex` are the registration's with corrections
@@ -98,14 +96,13 @@ def _lay_over(resident: Resident, logged: LoggedFact, fact: FactOfResident) -> R
     standing = (*resident.standing, logged)
     match fact:
         case KtpRecorded():
-            return replace(resident, standing=standing, recorded=True)
+            return resident._replace(standing=standing, recorded=True)
         case KtpFailed():
-            return replace(resident, standing=standing, recorded=False)
+            return resident._replace(standing=standing, recorded=False)
         case ResidentDied(died_on):
-            return replace(resident, standing=standing, died_on=died_on)
+            return resident._replace(standing=standing, died_on=died_on)
         case BiodataCorrected() as corrected:
-            return replace(
-                resident,
+            return resident._replace(
                 standing=standing,
                 birth_date=corrected.birth_date or resident.birth_date,
                 birth_written=corrected.birth_written or resident.birth_written,
@@ -120,6 +117,6 @@ def _lay_over(resident: Resident, logged: LoggedFact, fact: FactOfResident) -> R
             | RightsRevoked()
             | RightsRestored()
         ):
-            return replace(resident, standing=standing)
+            return resident._replace(standing=standing)
         case _:
             assert_never(fact)

@@ -7,7 +7,7 @@ registry knows are refused when it decides.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from services.registry.domain import nik as niks
@@ -18,56 +18,48 @@ SubjectOf = Callable[[str], bytes]
 NAMES: Final = ("id", "source")
 # What a retraction names is in the log already under that name, or is refused as unknown.
 _TEXTS: Final = ("letter_no", "reason", "verdict_no")
-_NOTHING: Final[Mapping[bytes, str]] = {}
-_SHORTEST: Final = 16
+# No number goes on across it.
+_BETWEEN: Final = "\n"
 _WORD: Final = re.compile(r"\w+")
 
 HOLDS_OWN_NIK: Final = "must not hold the resident's NIK"
 HOLDS_A_NIK: Final = "must not hold the NIK of anybody; write it without"
 HOLDS_OWN_NAME: Final = "must not hold the resident's name; send it in data.name alone"
 
-
-def _served(event: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The texts that the log serves, each with the member that it is in."""
-    for member in NAMES:
-        yield member, event[member]
-    for member in _TEXTS:
-        if isinstance(text := data.get(member), str):
-            yield f"data.{member}", text
+Told = Sequence[tuple[str, str]]
 
 
 def is_named_by_its_nik(event: Mapping[str, Any]) -> bool:
-    """Whether an event's own NIK is in the names by which it is called."""
+    """Whether an event's own NIK, well formed or not, is in the names by which it is called."""
     data = event.get("data")
     nik = data.get("nik") if isinstance(data, dict) else None
-    return isinstance(nik, str) and any(_holds(event[member], nik) for member in NAMES)
+    if not isinstance(nik, str) or not nik:
+        return False
+    names = event["id"] + _BETWEEN + event["source"]
+    return nik in names or (niks.may_be_read_in(names) and nik in niks.readable_in(names))
 
 
-def fault_of(event: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str] | None:
+def niks_told(event: Mapping[str, Any], data: Mapping[str, Any]) -> Told:
+    """All that reads as a NIK in what the log serves of an event, each with its member."""
+    texts = {member: event[member] for member in NAMES}
+    for member in _TEXTS:
+        if isinstance(text := data.get(member), str):
+            texts[f"data.{member}"] = text
+    if not niks.may_be_read_in(_BETWEEN.join(texts.values())):
+        return ()
+    return [(member, nik) for member, text in texts.items() for nik in niks.readable_in(text)]
+
+
+def fault_of(told: Told, data: Mapping[str, Any]) -> tuple[str, str] | None:
     """The member that tells the NIK or name of the event's own resident, and what is wrong."""
-    nik, name = data.get("nik"), data.get("name")
-    for member, text in _served(event, data):
-        if nik is not None and _holds(text, nik):
+    own = data.get("nik")
+    for member, nik in told:
+        if nik == own:
             return member, HOLDS_OWN_NIK
-        if name and member == "data.reason" and _words(name) in _words(text):
-            return member, HOLDS_OWN_NAME
+    name, reason = data.get("name"), data.get("reason")
+    if name and reason and _words(name) in _words(reason):
+        return "data.reason", HOLDS_OWN_NAME
     return None
-
-
-def numbers_told(
-    event: Mapping[str, Any], data: Mapping[str, Any], subject_of: SubjectOf
-) -> Mapping[bytes, str]:
-    """By its subject, the member that holds each number that reads as a NIK."""
-    found: dict[bytes, str] = {}
-    for member, text in _served(event, data):
-        if len(text) >= _SHORTEST:
-            for nik in niks.readable_in(text):
-                found.setdefault(subject_of(nik), member)
-    return found or _NOTHING
-
-
-def _holds(text: str, nik: str) -> bool:
-    return bool(nik) and (nik in text or nik in niks.readable_in(text))
 
 
 def _words(text: str) -> str:

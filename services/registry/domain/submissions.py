@@ -6,9 +6,8 @@ is kept whatever becomes of it. Its content is either `WellFormed` or a `Problem
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import ValidationError
@@ -36,14 +35,15 @@ MAX_STATION_SEQ: Final = 2**53 - 1
 JSON_MEDIA_TYPE: Final = "application/json"
 
 _TIME: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)"
-    r"(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?P<second>[0-5][0-9]|60)"
+    r"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_FIRST_DAY: Final = date(1, 1, 3)
+_LAST_DAY: Final = date(9999, 12, 29)
 _MEMBER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
-@dataclass(frozen=True, slots=True)
-class WellFormed:
+class WellFormed(NamedTuple):
     """An event whose form is right; whether it can be accepted is for `decide`.
 
     `data` is the JSON text of what was sent less `nik` and `name`, as the log keeps it;
@@ -64,8 +64,7 @@ class WellFormed:
     told: Mapping[bytes, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """Something with a readable source and id, as it came; kept whatever becomes of it.
 
     `content` is canonical JSON: equal content, equal bytes. `claims` says whether it takes its
@@ -223,10 +222,11 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
     name = event["type"].removeprefix(TYPE_PREFIX)
     if (problem := _check_data(name, data)) is not None:
         return problem
-    if (fault := secrecy.fault_of(event, data)) is not None:
+    niks_told = secrecy.niks_told(event, data)
+    if (fault := secrecy.fault_of(niks_told, data)) is not None:
         return _invalid(*fault)
     nik = data.get("nik")
-    told = {key: value for key, value in data.items() if key not in ("nik", "name")}
+    served = {key: value for key, value in data.items() if key not in ("nik", "name")}
     return WellFormed(
         type=event["type"],
         time=event["time"],
@@ -234,9 +234,9 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
         nik=nik,
         subject=subject_of(nik) if nik is not None else None,
         birth_date=data.get("birth_date"),
-        fact=read_fact(event["type"], told),
-        data=orjson.dumps(told).decode(),
-        told=secrecy.numbers_told(event, data, subject_of),
+        fact=read_fact(event["type"], served),
+        data=orjson.dumps(served).decode(),
+        told={subject_of(told): member for member, told in niks_told},
     )
 
 
@@ -248,21 +248,17 @@ def parse_time(written: Any) -> datetime | None:
     match = _TIME.fullmatch(written) if isinstance(written, str) else None
     if match is None:
         return None
-    day, hour, minute, second, fraction, offset = match.groups()
-    zone = "+00:00" if offset in "Zz" else offset
-    micros = (fraction or "")[:7]
-    leap = second == "60"
+    text = written.upper()
     try:
-        moment = datetime.fromisoformat(
-            f"{day}T{hour}:{minute}:{'59' if leap else second}{micros}{zone}"
-        )
-        moment += timedelta(seconds=1 if leap else 0)
-        # Rules compare instants and the office's days; both must be within Python's calendar.
-        if not date(1, 1, 3) <= moment.date() <= date(9999, 12, 29):
-            return None
+        if match["second"] == "60":
+            begin, end = match.span("second")
+            moment = datetime.fromisoformat(f"{text[:begin]}59{text[end:]}") + timedelta(seconds=1)
+        else:
+            moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
-    return moment
+    # Rules compare instants and the office's days; both must be within Python's calendar.
+    return moment if _FIRST_DAY <= moment.date() <= _LAST_DAY else None
 
 
 def _check_data(name: str, data: dict[str, Any]) -> Problem | None:
