@@ -29,7 +29,7 @@ COULD_NOT_RUN: Final = 2
 WAIT_S: Final = 20.0
 
 _RECORDED_BY: Final = "SELECT coalesce(max(position), 0) FROM registry.log WHERE recorded_at <= $1"
-_HEAD: Final = "SELECT position FROM registry.head"
+_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 
 _AWAY: Final = (
     asyncpg.PostgresError,

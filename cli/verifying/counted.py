@@ -19,7 +19,7 @@ _ELECTIONS: Final = (
     " history_from FROM projections.elections ORDER BY id"
 )
 _MARKS: Final = "SELECT partition, position FROM projections.marks ORDER BY partition"
-_HEAD: Final = "SELECT position FROM registry.head"
+_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ async def _prove(snapshot: Snapshot, since: int) -> Proof:
         walk = Walk(began)
         fault = await _walk(walk, connection, other)
         if fault is None:
-            fault = walk.end(*await connection.fetchrow(_HEAD))
+            head = await connection.fetchrow(_HEAD)
+            fault = walk.end(*head) if head else "the log's head is gone: nothing can be appended"
     return Proof(NAME, _figures(began, walk), fault and difference(fault, RESTORE))
 
 

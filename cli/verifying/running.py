@@ -15,6 +15,7 @@ from cli.verifying import (
     history,
     log,
     submissions,
+    supplements,
     tallies,
     topic,
     voters,
@@ -83,7 +84,7 @@ async def run(servers: Servers, seed: int, wait_s: float, screen: Screen, reader
 async def run_since(servers: Servers, since: int, screen: Screen, readers: Workers) -> bool:
     """Prove the log alone, from the last link at or before a position; whether it holds."""
     async with held(servers.dsn) as (connection, snapshot):
-        head = await connection.fetchval("SELECT position FROM registry.head")
+        head = await connection.fetchval("SELECT coalesce(max(position), 0) FROM registry.head")
         screen.expect(max(0, head - since), readers.read)
         screen.begin(log.NAME)
         proof: Proof = await _in(readers.pool, log.prove_log, snapshot, since)
@@ -142,6 +143,7 @@ class _Run:
         holds &= await tell(history.NAME, self._history(folded))
         holds &= await tell(feed.NAME, feed.prove_feed(connection, snapshot, wait_s))
         holds &= await tell(voters.NAME, voters.prove_voters(connection, snapshot, folded, wait_s))
+        holds &= await tell(supplements.NAME, supplements.prove_supplements(connection))
         return holds & await tell(
             announced.NAME, announced.prove_announced(connection, self.servers.bootstrap)
         )

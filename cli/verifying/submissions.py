@@ -5,6 +5,7 @@ from typing import Final
 from cli.verifying.proof import RESTORE, Proof
 from cli.verifying.questions import Question, first_fault
 from cli.verifying.snapshot import Connection
+from shared.stations import SOURCE_FORM
 
 NAME: Final = "submissions"
 DROP: Final = "drop it with `cacah parked drop`, or restore registry.vault_keys from a backup"
@@ -37,6 +38,15 @@ QUESTIONS: Final = (
         "SELECT max(submissions.arrival), min(head.arrival) FROM registry.submissions"
         " CROSS JOIN registry.head HAVING max(submissions.arrival) > min(head.arrival)",
         "submission {0} is there, but the head says that {1} is the last",
+        RESTORE,
+    ),
+    Question(
+        "SELECT source, last_contact, heard FROM registry.stations FULL JOIN"  # noqa: S608
+        " (SELECT source, max(received_at) AS heard FROM registry.submissions"
+        f" WHERE claims AND source ~ '^{SOURCE_FORM.pattern}$' GROUP BY source) AS sent"
+        " USING (source) WHERE heard IS NOT NULL AND (last_contact >= heard) IS NOT TRUE"
+        " ORDER BY source LIMIT 1",
+        "{0} was last heard of at {1} by registry.stations, but something came at {2}",
         RESTORE,
     ),
     Question(

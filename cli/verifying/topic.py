@@ -23,7 +23,7 @@ from shared.topics import PARTITIONS, POPULATION_EVENTS
 
 NAME: Final = "topic"
 
-_HEAD: Final = "SELECT position FROM registry.head"
+_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 _MARKS: Final = "SELECT partition, last_event, published_up_to FROM registry.relay_marks"
 
 

@@ -16,7 +16,7 @@ _COUNTED: Final = (
     " AND NOT EXISTS (SELECT FROM projections.voter_differences JOIN projections.folds"
     " USING (fold) WHERE switched_at IS NOT NULL)"
 )
-_HEAD: Final = "SELECT position FROM registry.head"
+_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 _REVISIONS: Final = "SELECT election, village, revision FROM projections.tallies WHERE revision > 0"
 _BEHIND: Final = (
     "SELECT count(*) FROM unnest($1::text[], $2::text[], $3::bigint[])"

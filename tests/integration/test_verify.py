@@ -10,8 +10,8 @@ from tests.support.corruptions import CORRUPTIONS, Corruption, found
 from tests.support.verified import Left, execute, left_system, row_of
 
 PROOFS = (
-    *("log", "submissions", "facts", "tallies", "history", "feed", "voters", "announced"),
-    "topic",
+    *("log", "submissions", "facts", "tallies", "history", "feed", "voters", "supplements"),
+    *("announced", "topic"),
 )
 
 

@@ -118,6 +118,8 @@ _VOTER_CHANGE: Final = (
     "SELECT sequence / 2, sequence, sequence / 2 + 1 FROM notifier.voter_heads"
     " WHERE election = 'pilkada-2024'"
 )
+# Whoever changes a supplement takes away first what forbids it.
+_UNGUARDED: Final = "ALTER TABLE notifier.supplements DISABLE TRIGGER ALL"
 _OF_PILKADA: Final = "WHERE election = 'pilkada-2024' AND sequence = {0}"
 
 CORRUPTIONS: Final[tuple[Corruption, ...]] = (
@@ -492,6 +494,62 @@ CORRUPTIONS: Final[tuple[Corruption, ...]] = (
         ),
         "voters",
         "its last change is",
+    ),
+    InTable(
+        "a supplement's totals changed",
+        "SELECT min(number) FROM notifier.supplements",
+        (
+            _UNGUARDED,
+            (
+                "UPDATE notifier.supplements SET totals = jsonb_set(totals::jsonb,"
+                " '{{0,after}}', '99')::json WHERE number = {0}"
+            ),
+        ),
+        "supplements",
+        "pilkada-2024: supplement {0}: its totals are not",
+    ),
+    InTable(
+        "a supplement's time changed",
+        "SELECT max(number) FROM notifier.supplements",
+        (_UNGUARDED, "UPDATE notifier.supplements SET made_at = now() WHERE number = {0}"),
+        "supplements",
+        "pilkada-2024: supplement {0}: its hash is not",
+    ),
+    InTable(
+        "a supplement deleted",
+        "SELECT min(number), min(number) + 1 FROM notifier.supplements",
+        (_UNGUARDED, "DELETE FROM notifier.supplements WHERE number = {0}"),
+        "supplements",
+        "pilkada-2024: supplement {0} is missing, {1} follows",
+    ),
+    InTable(
+        "a change that a supplement closed edited",
+        "SELECT sequence FROM notifier.voter_changes WHERE election = 'pilkada-2024'"
+        " AND kind = 'added' ORDER BY sequence LIMIT 1",
+        (f"UPDATE notifier.voter_changes SET stage = 'dp4' {_OF_PILKADA}",),
+        "supplements",
+        "pilkada-2024: supplement 1: its hash is not",
+    ),
+    InTable(
+        "a station's last contact changed",
+        "SELECT min(source) FROM registry.stations",
+        ("UPDATE registry.stations SET last_contact = '2024-01-01' WHERE source = '{0}'",),
+        "submissions",
+        "{0} was last heard of at 2024-01-01",
+    ),
+    InTable(
+        "a station forgotten",
+        "SELECT min(source) FROM registry.stations",
+        ("DELETE FROM registry.stations WHERE source = '{0}'",),
+        "submissions",
+        "{0} was last heard of at none",
+    ),
+    InTable(
+        "the log's head deleted",
+        "SELECT 1",
+        ("DELETE FROM registry.head",),
+        "log",
+        "the log's head is gone",
     ),
     InTopic(
         "a record dropped from population.events",

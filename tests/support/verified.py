@@ -154,10 +154,22 @@ async def _fill(stack: Stack) -> None:
         events = history(SEED, SIZE, ALL)
         half = len(events) // 2
         await _send(system, events[:half])
+        await _close(system)
         answer = await system.projections.put("/v1/elections/second", json=SECOND)
         assert answer.status_code in (200, 201), answer.text
         await _send(system, events[half:])
         await _rest(plain_dsn(stack.database_url))
+        await _close(system)
+
+
+async def _close(system: System) -> None:
+    """Make a supplement of what KPU was told so far."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            answer = await system.notifier.post("/v1/elections/pilkada-2024/supplements", json={})
+            if answer.status_code == 201:
+                return
+            await asyncio.sleep(0.2)
 
 
 async def _send(system: System, events: list[dict[str, Any]]) -> None:

@@ -29,14 +29,14 @@ HOLDS_OWN_NAME: Final = "must not hold the resident's name; send it in data.name
 Told = Sequence[tuple[str, str]]
 
 
-def is_named_by_its_nik(event: Mapping[str, Any]) -> bool:
+def is_named_by_its_nik(event: Mapping[str, Any], names: Sequence[str] = NAMES) -> bool:
     """Whether an event's own NIK, well formed or not, is in the names by which it is called."""
     data = event.get("data")
     nik = data.get("nik") if isinstance(data, dict) else None
     if not isinstance(nik, str) or not nik:
         return False
-    names = event["id"] + _BETWEEN + event["source"]
-    return nik in names or (niks.may_be_read_in(names) and nik in niks.readable_in(names))
+    read = _BETWEEN.join([event[name] for name in names])
+    return nik in read or (niks.may_be_read_in(read) and nik in niks.readable_in(read))
 
 
 def niks_told(event: Mapping[str, Any], data: Mapping[str, Any]) -> Told:

@@ -105,7 +105,7 @@ def arrive(event: Any, allowed: bool, subject_of: SubjectOf) -> Arrival | Proble
         content=content,
         station_seq=sequence if _is_sequence(sequence) else None,
         claims=allowed and misnamed is None and not secrecy.is_named_by_its_nik(value),
-        is_heard=allowed and _is_station(value["source"]),
+        is_heard=allowed and _is_station(value),
         checked=_forbidden(allowed)
         or _too_large(content)
         or misnamed
@@ -147,8 +147,10 @@ def as_kept(name: str, limit: int = MAX_SOURCE_LENGTH) -> str:
     return niks.struck_out(CONTROL.sub("?", name))[:limit]
 
 
-def _is_station(source: str) -> bool:
-    return SOURCE_FORM.fullmatch(source) is not None and not niks.is_told_in(source)
+def _is_station(event: Mapping[str, Any]) -> bool:
+    """Whether the source may be listed among the stations."""
+    is_one = SOURCE_FORM.fullmatch(event["source"]) is not None
+    return is_one and not secrecy.is_named_by_its_nik(event, ("source",))
 
 
 def _is_sequence(value: Any) -> bool:
