@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import quantiles
 from typing import Final
 
@@ -75,14 +76,29 @@ async def command(url: str, *words: str) -> asyncio.subprocess.Process:
     )
 
 
-async def run(url: str, *words: str) -> tuple[float, float]:
-    """Let a replay run to its end; when it began and ended."""
-    began = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """When a replay began and ended, and when it said what: its stages, and at last its outcome."""
+
+    began: float
+    ended: float
+    said: list[tuple[float, str]]
+
+    def stages(self) -> list[tuple[str, float, float]]:
+        moments = [("starting", self.began), *((said, at) for at, said in self.said)]
+        return [(what, at, after) for (what, at), (_, after) in pairwise(moments)]
+
+
+async def run(url: str, *words: str) -> Ran:
+    """Let a replay run to its end."""
+    began, said = time.monotonic(), []
     process = await command(url, *words)
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    say(said.decode().splitlines()[-1])
-    return began, time.monotonic()
+    assert process.stdout is not None
+    async for line in process.stdout:
+        said.append((time.monotonic(), line.decode().rstrip()))
+    assert await process.wait() == 0, said
+    say(said[-1][1])
+    return Ran(began, time.monotonic(), said)
 
 
 async def kill_some(url: str, kills: int, chance: random.Random) -> None:
@@ -99,8 +115,15 @@ async def kill_some(url: str, kills: int, chance: random.Random) -> None:
         say(f"  {number}: {how}, after {life_s:.1f} s")
 
 
-def compare(reads: Reads, what: str, usual_s: float, moments: tuple[float, float]) -> bool:
-    p99_s = reads.p99_s(*moments)
+def compare(reads: Reads, what: str, usual_s: float, ran: Ran) -> bool:
+    for stage, began, ended in ran.stages():
+        took = sorted(s for at, s in reads.took if began <= at <= ended)
+        if took:
+            say(
+                f"    {stage:<40} {ended - began:5.1f} s, {len(took):4d} reads:"
+                f" half within {took[len(took) // 2] * 1e3:3.0f} ms, all {took[-1] * 1e3:3.0f} ms"
+            )
+    p99_s = reads.p99_s(ran.began, ran.ended)
     say(
         f"  p99 of reads during {what}: {p99_s * 1e3:.0f} ms, {p99_s / usual_s:.1f} times the usual"
     )
@@ -128,7 +151,8 @@ async def show(parts: Parts, database: str, residents: int, kills: int) -> bool:
             held &= compare(reads, "the undoing", usual_s, await run(url, "--undo"))
             began = time.monotonic()
             await kill_some(url, kills, random.Random(5))
-            held &= compare(reads, "the killed replays", usual_s, (began, time.monotonic()))
+            killed = Ran(began, time.monotonic(), [])
+            held &= compare(reads, "the killed replays", usual_s, killed)
             await run(url)
             stop.set()
         say(f"{len(reads.took):,} reads, none failed, none went back")

@@ -144,7 +144,8 @@ def printable(name: str) -> str:
 
 def as_kept(name: str, limit: int = MAX_SOURCE_LENGTH) -> str:
     """The source or id of what claims neither: nobody looks it up, so it need not be exact."""
-    return niks.struck_out(CONTROL.sub("?", name))[:limit]
+    # Cut only after striking out: half a NIK is not told either.
+    return niks.struck_out(CONTROL.sub("?", name[: 2 * limit]))[:limit]
 
 
 def _is_station(event: Mapping[str, Any]) -> bool:
