@@ -86,7 +86,11 @@ def test_a_name_of_half_a_character_can_be_answered_and_claims_nothing() -> None
     assert (arrived.id, arrived.claims) == ("?", False)
 
 
-@pytest.mark.parametrize("body", [b"7", b"{}", b"[1", b"[1]]", b"[1]]x", b"[1,]", b"[,1]", b"["])
+@pytest.mark.parametrize(
+    "body",
+    [b"7", b"{}", b"[1", b"[1]]", b"[1]]x", b"[1,]", b"[,1]", b"["],
+    ids=["number", "object", "open", "closed twice", "more", "comma", "comma first", "begun"],
+)
 def test_what_is_no_array_is_none(body: bytes) -> None:
     assert read_batch(body) is None
 

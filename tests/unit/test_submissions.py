@@ -158,6 +158,7 @@ def test_a_name_that_cannot_be_kept_as_it_is_claims_nothing(change: dict[str, An
         (f"ktp-{NIK}", "ktp-" + "*" * 16),
         (f"{NIK[:4]} {NIK[4:]}", "*" * 17),
     ],
+    ids=["unprintable", "long", "with a NIK", "with a grouped NIK"],
 )
 def test_a_name_that_claims_nothing_is_kept_so_far_as_it_may_be(name: str, kept: str) -> None:
     assert as_kept(name) == kept
