@@ -158,6 +158,11 @@ REFUSALS: list[tuple[list[dict[str, Any]], Problem]] = [
 ]
 
 
+def named(value: object) -> str:
+    """A case by the member that its problem names: an event has a number of its own each time."""
+    return value.field or "event" if isinstance(value, Problem) else ""
+
+
 @pytest.mark.parametrize(
     ("events", "problem"), REFUSALS, ids=lambda value: getattr(value, "type", "")
 )
@@ -306,7 +311,7 @@ def a_death(day: str) -> dict[str, Any]:
             invalid("data", "must hold at least one of name, sex, birth_date, marital_status."),
         ),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_is_refused_for_its_form_is_told_in_words_of_our_own(
     sent: dict[str, Any], problem: Problem
