@@ -36,8 +36,9 @@ CUT: Final = Counter(
 )
 UNACKNOWLEDGED: Final = Gauge(
     "cacah_notifier_unacknowledged",
-    "Changes of a feed that a token of KPU's has not acknowledged, where it acknowledges any",
-    ["election", "feed", "token", "name"],
+    "Changes of a feed that a token has not acknowledged, by the token's number (0: the operator's"
+    " of the settings), where it acknowledges any",
+    ["election", "feed", "token"],
 )
 NUMBERED_S: Final = Histogram(
     "cacah_notifier_numbered_seconds",
