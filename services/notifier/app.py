@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.notifier import metrics
-from services.notifier.acknowledgements import Acknowledgements
+from services.notifier.acknowledgements import Acknowledgements, FeedName
 from services.notifier.acknowledgements_api import acknowledgement_routes
 from services.notifier.addresses import Resolver
 from services.notifier.api import feed_routes, voter_routes
@@ -51,10 +51,12 @@ class Following:
     `past` is the same feed, for the pages of clients that are behind.
     """
 
-    def __init__(self, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer) -> None:
+    def __init__(
+        self, name: FeedName, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer
+    ) -> None:
         self._tailer = tailer
         self._announcer = Announcer(feed, tailer.name)
-        self.streams = Streams(past, tailer)
+        self.streams = Streams(past, tailer, metrics.STREAMED_S.labels(name.value))
 
     def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
         """What was committed here goes out here, and others are told that there is more."""
@@ -146,10 +148,10 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         webhooks.wake()
 
     tailer = Tailer(feed, url, CHANNEL, metrics.SEQUENCE, on_grown)
-    villages = Following(feed, Feed(past), tailer)
+    villages = Following(FeedName.VILLAGES, feed, Feed(past), tailer)
     webhooks = Webhooks(settings, feed, tailer)
     voter_tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
-    voters = Following(voter_feed, VoterFeed(past), voter_tailer)
+    voters = Following(FeedName.VOTERS, voter_feed, VoterFeed(past), voter_tailer)
     acknowledgements = Acknowledgements(engine)
 
     numbering = Numbering(feed, villages.give)

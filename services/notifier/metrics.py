@@ -47,7 +47,8 @@ NUMBERED_S: Final = Histogram(
 )
 STREAMED_S: Final = Histogram(
     "cacah_notifier_streamed_seconds",
-    "From the append to the log until the first SSE client has the bytes",
+    "From the append to the log until the first SSE client has the bytes, by feed",
+    ["feed"],
     buckets=_LATENCY_BUCKETS_S,
 )
 

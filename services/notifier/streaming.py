@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 import orjson
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 
 from services.notifier import metrics
 from services.notifier.domain.wanted import EVERYTHING, Wanted
@@ -283,11 +283,13 @@ class Announcer:
 
 
 class Streams:
-    """The streams of all clients of this process."""
+    """The streams of all clients of this process; `sent_s` is the measure of how soon a change
+    goes out."""
 
-    def __init__(self, feed: SequencedFeed, tailer: Tailer) -> None:
+    def __init__(self, feed: SequencedFeed, tailer: Tailer, sent_s: Histogram) -> None:
         self._feed = feed
         self._tailer = tailer
+        self.sent_s = sent_s
         self.closing = False
 
     def close(self) -> None:
@@ -385,7 +387,7 @@ class ClientStream:
                 yield self._joined(part.frames)
                 self._waited_s += now_s() - began_s
                 self._told = part.frames[-1].sequence
-                _observe(self._ring, part.frames, live_after)
+                _observe(self._streams.sent_s, self._ring, part.frames, live_after)
             self._after = part.through
             await self._rest(comment_due_s - now_s())
             if now_s() >= comment_due_s:
@@ -433,12 +435,12 @@ class ClientStream:
         return head + b"data: %s\n\n" % orjson.dumps(told)
 
 
-def _observe(ring: Ring, frames: list[Frame], live_after: int) -> None:
+def _observe(sent_s: Histogram, ring: Ring, frames: list[Frame], live_after: int) -> None:
     """Measure only what the first client was there to wait for, and not what was caught up."""
     now = datetime.now(UTC)
     for sent in frames:
         if sent.sequence > max(ring.streamed, live_after):
-            metrics.STREAMED_S.observe(max(0.0, (now - sent.change.time).total_seconds()))
+            sent_s.observe(max(0.0, (now - sent.change.time).total_seconds()))
             if sent.change.passed is not None:
                 observe_sent(sent.change.passed, now)
     ring.streamed = max(ring.streamed, frames[-1].sequence)

@@ -295,6 +295,39 @@ async def test_a_person_who_moves_is_told_to_both_villages(
     assert step.through == step.changes[0].sequence
 
 
+async def test_each_feed_has_a_measure_of_its_own_of_how_soon_it_is_streamed(
+    notifier: NotifierProcess, growing: Growing, topic: TopicWriter
+) -> None:
+    begun = len(await growing.told())
+    voters = (await page_of(notifier, "", "/voters"))["last"]
+    before = await streamed_of(notifier)
+    async with following_live(notifier, last=begun + 1, after=begun):
+        await growing.grow(BUSY)
+    assert await streamed_of(notifier) == {**before, "villages": before["villages"] + 1}
+    async with following_live(notifier, last=voters + 1, after=voters, feed="/voters"):
+        await topic.write_persons([voter_records.written(voter=UUID(int=77))])
+    assert await streamed_of(notifier) == {feed: count + 1 for feed, count in before.items()}
+
+
+async def streamed_of(notifier: NotifierProcess) -> dict[str, float]:
+    """Of each feed how many changes were measured."""
+    name = "cacah_notifier_streamed_seconds_count"
+    feeds = ("villages", "voters")
+    return {feed: await notifier.metric(f'{name}{{feed="{feed}"}}') for feed in feeds}
+
+
+@contextlib.asynccontextmanager
+async def following_live(notifier: NotifierProcess, **given: Any) -> AsyncIterator[None]:
+    """A client that is connected before what is done within, and then has it."""
+    connected = await notifier.metric("cacah_notifier_clients ")
+    following = asyncio.create_task(streamed(notifier, **given))
+    async with asyncio.timeout(WAIT_S):
+        while await notifier.metric("cacah_notifier_clients ") == connected:
+            await asyncio.sleep(0.05)
+    yield
+    await following
+
+
 WRONG_PLACES: Final = [
     ("village=15.01.01.9999", "village"),
     ("village=15.01.16", "village"),
