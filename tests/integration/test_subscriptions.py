@@ -190,11 +190,14 @@ async def test_a_test_event_says_what_came_of_it(notifier: NotifierProcess) -> N
         passed = (await notifier.client.post(f"{path}/test")).json()
         kept = (await notifier.client.get(f"{path}/deliveries")).json()
         page = (await notifier.client.get(f"{path}/deliveries?after=1&limit=1")).json()
+        beyond = await notifier.client.get(f"{path}/deliveries?after={2**63}")
     assert (failed["delivered"], failed["status"], failed["answer"]) == (False, 500, "not yet")
     assert passed["delivered"]
     assert [row["status"] for row in kept["deliveries"]] == [500, 200]
     assert kept["last"] == kept["deliveries"][-1]["number"]
     assert [row["status"] for row in page["deliveries"]] == [200]
+    assert beyond.status_code == 400
+    assert beyond.json()["errors"][0]["field"] == "after"
     event = Webhook(made["secret"]).verify(receiver.received[0].body, receiver.received[0].headers)
     assert event["type"] == "webhook.test"
 
