@@ -20,7 +20,7 @@ from services.notifier.comparing import Comparing
 from services.notifier.courier import SystemClock
 from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
-from services.notifier.feed import CHANNEL, Feed, ServedChange
+from services.notifier.feed import CHANNEL, LOCKING_SETTINGS, Feed, ServedChange
 from services.notifier.numbering import Numbering, VoterNumbering
 from services.notifier.settings import NotifierSettings
 from services.notifier.signing import SecretBox
@@ -101,7 +101,7 @@ class Webhooks:
 
     def __init__(self, settings: NotifierSettings, feed: Feed, tailer: Tailer) -> None:
         # Connections of its own: KPU's reading and the numbering are not kept waiting by it.
-        self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS)
+        self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS, LOCKING_SETTINGS)
         self._resolver = Resolver()
         self._delivering: Delivering | None = None
         master_key = settings.master_key()
@@ -138,7 +138,7 @@ class Webhooks:
 
 def create_app(settings: NotifierSettings) -> FastAPI:
     """The application; its parts start with it and keep trying for what is away."""
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, settings=LOCKING_SETTINGS)
     url, bootstrap, group = settings.database_url, settings.kafka_bootstrap, settings.notifier_group
     feed, voter_feed = Feed(engine), VoterFeed(engine)
     # However many clients come from far behind, the numbering has its connections.
