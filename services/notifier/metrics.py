@@ -31,7 +31,7 @@ VOTER_SEQUENCE: Final = Gauge(
 CLIENTS: Final = Gauge("cacah_notifier_clients", "SSE clients connected")
 CUT: Final = Counter(
     "cacah_notifier_clients_cut",
-    "SSE clients cut: fallen too far behind, or stalled, taking no bytes",
+    "SSE clients cut: fallen too far behind, or stalled, taking no bytes, or their token revoked",
     ["why"],
 )
 UNACKNOWLEDGED: Final = Gauge(

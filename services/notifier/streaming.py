@@ -7,19 +7,19 @@ fills its own socket and nobody else's; what it may hold, and when it is cut, is
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
 
-import orjson
 from prometheus_client import Gauge, Histogram
 
 from services.notifier import metrics
 from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
 from services.notifier.filtering import STRETCH, Found, look_on
+from services.notifier.last_events import LAGGING, REVOKED, Ending, last_event
 from services.notifier.numbering import ATTEMPT_S, delays_s
 from services.notifier.traced import observe_sent, with_trace
 from shared.database import Woken, listening, wait_for
@@ -40,15 +40,12 @@ READ_S: Final = 3.0
 HEARTBEAT_S: Final = 10.0
 CLIENT_RETRY_MS: Final = 2_000
 
+# How long a client's changes wait for the answer whether its token still stands.
+ASK_S: Final = 1.0
+
 # A client that once had everything, then fell behind the ring, and has kept us waiting for its
-# socket for this long since, is cut; it shall come back less soon than others.
+# socket for this long since, is cut.
 LAGGING_S: Final = 10.0
-LAGGING_RETRY_MS: Final = 10_000
-LAGGING_DETAIL: Final = (
-    "You took too little for too long, so this stream ends here and nothing is lost. Connect"
-    " again with Last-Event-ID, as an EventSource does by itself, or read changes?after= with"
-    " this sequence, page by page, until you have everything; read faster than changes come."
-)
 
 OPENING: Final = b"retry: %d\n: cacah\n\n" % CLIENT_RETRY_MS
 HEARTBEAT: Final = b": heartbeat\n\n"
@@ -158,6 +155,10 @@ class SequencedFeed(Protocol):
     ) -> list[ServedChange]: ...
 
     async def announce(self, by: str) -> None: ...
+
+
+# Whether whoever opened a stream may still read it.
+Stands = Callable[[], Awaitable[bool]]
 
 
 def _nothing() -> None: ...
@@ -302,13 +303,14 @@ class Streams:
         election: str,
         after: int,
         known: int,
+        stands: Stands,
         wanted: Wanted = EVERYTHING,
         traced: bool = False,
     ) -> "ClientStream":
         """The stream of a client that has everything up to `after`; `known` is a sequence that
         the feed has reached."""
         ring = self._tailer.ring(election, known)
-        return ClientStream(self, ring, election, after, wanted, traced)
+        return ClientStream(self, ring, election, after, stands, wanted, traced)
 
     async def next_part(self, ring: Ring, election: str, after: int, wanted: Wanted) -> "Part":
         """What a client gets next: from the ring, or, where it is behind it, of the database."""
@@ -356,12 +358,14 @@ class ClientStream:
         ring: Ring,
         election: str,
         after: int,
+        stands: Stands,
         wanted: Wanted,
         traced: bool,
     ) -> None:
         self._streams = streams
         self._ring = ring
         self._election = election
+        self._stands = stands
         self._wanted = wanted
         self._traced = traced
         self._after = after
@@ -374,7 +378,7 @@ class ClientStream:
         """The bytes: every wanted change, then what comes.
 
         A comment goes out at every heartbeat, between changes too, so that a client can tell a
-        quiet feed from a dead one.
+        quiet feed from a dead one; each time it is looked up whether its token still stands.
         """
         now_s = asyncio.get_running_loop().time
         comment_due_s = now_s() + HEARTBEAT_S
@@ -393,11 +397,13 @@ class ClientStream:
             if now_s() >= comment_due_s:
                 yield self._moved_on() + HEARTBEAT
                 comment_due_s = now_s() + HEARTBEAT_S
+                if await self._is_revoked():
+                    yield self._cut("revoked", REVOKED)
+                    return
             elif self._after - self._told >= STRETCH:
                 yield self._moved_on() + BLANK
             if self._lags():
-                metrics.CUT.labels("behind").inc()
-                yield self.lagging()
+                yield self._cut("behind", LAGGING)
                 return
         yield self._moved_on() + BLANK
 
@@ -428,11 +434,24 @@ class ClientStream:
         the way from further back is not cut: reading pages of the past is what resuming is."""
         return self._live and self._waited_s >= LAGGING_S and self._ring.is_past(self._after)
 
-    def lagging(self) -> bytes:
-        """The last event of a client that is cut."""
-        told = {"sequence": self._after, "last": self._ring.last, "detail": LAGGING_DETAIL}
-        head = b"retry: %d\nid: %d\nevent: lagging\n" % (LAGGING_RETRY_MS, self._after)
-        return head + b"data: %s\n\n" % orjson.dumps(told)
+    async def _is_revoked(self) -> bool:
+        try:
+            async with asyncio.timeout(ASK_S):
+                return not await self._stands()
+        except Exception as error:
+            # Nothing says that the token was revoked, and a database that is away for a moment
+            # would otherwise end every stream, though what it is needed for is not missing yet.
+            # The next heartbeat asks again.
+            logger.warning("a client's token cannot be asked for", extra={"error": repr(error)})
+            return False
+
+    def _cut(self, why: str, ending: Ending) -> bytes:
+        metrics.CUT.labels(why).inc()
+        return self.last(ending)
+
+    def last(self, ending: Ending) -> bytes:
+        """The last event of a client whose stream is ended."""
+        return last_event(ending, self._after, self._ring.last)
 
 
 def _observe(sent_s: Histogram, ring: Ring, frames: list[Frame], live_after: int) -> None:
