@@ -187,3 +187,12 @@ async def require(request: Request, *roles: Role) -> Principal:
             )
         )
     return principal
+
+
+async def still_stands(request: Request, *roles: Role) -> bool:
+    """Whether a request that was let in would be let in again: its token may be revoked since."""
+    try:
+        await require(request, *roles)
+    except ProblemError:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """What a route says of itself to the document of the interface, next to its function.
 
-It is read when the document is made (`shared/openapi.py`) and by nothing else: no request is
-slower by it, and no answer is changed.
+It is read when the document is made (`shared/openapi.py`). At a request only the roles are read:
+who may not ask is refused before anything is said of the parameters (`shared/web.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -112,6 +112,12 @@ def documented(
         return endpoint
 
     return attach
+
+
+def documented_of(endpoint: Any) -> Documented | None:
+    """What a route's function says of itself, none where it says nothing."""
+    said: Documented | None = getattr(endpoint, ATTRIBUTE, None)
+    return said
 
 
 def json_answer(says: str, shape: Any, example: Any, **headers: str) -> Reply:

@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from shared.documenting import ATTRIBUTE, Asked, Body, Documented, Refusal, Reply
+from shared.documenting import Asked, Body, Documented, Refusal, Reply, documented_of
 from shared.problems import MEDIA_TYPE, TITLES, TYPE_BASE, Problem, ProblemDetails
 
 SCHEMAS: Final = "#/components/schemas/"
@@ -134,7 +134,7 @@ def _said(app: FastAPI) -> dict[tuple[str, str], Documented]:
         (method.lower(), str(context.path_format)): said
         for context in iter_route_contexts(app.routes)
         for method in context.methods or ()
-        if (said := getattr(context.endpoint, ATTRIBUTE, None)) is not None
+        if (said := documented_of(context.endpoint)) is not None
     }
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, Literal
 
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from shared import telemetry
+from shared.access import require
 from shared.docs_page import PAGE_HEADERS, page
-from shared.documenting import Body, Reply, documented, json_answer
+from shared.documenting import Body, Reply, documented, documented_of, json_answer
 from shared.openapi import document_of
 from shared.problems import MEDIA_TYPE, Problem, ProblemError, ProblemType
 
@@ -87,6 +88,17 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     )
 
 
+async def _let_in(request: Request) -> None:
+    """Refuse whoever a route is not for, as it says of itself. Raises ProblemError.
+
+    FastAPI looks at a route's parameters before it calls it, and at dependencies before that: who
+    may not ask is told so, and nothing of what else is wrong (contract section 2).
+    """
+    said = documented_of(request.scope["endpoint"])
+    if said is not None and said.roles is not None:
+        await require(request, *said.roles)
+
+
 async def _on_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return problem_response(error.problem, error.headers)
@@ -128,6 +140,7 @@ def service_app(title: str, summary: str, lifespan: Lifespan, readiness: Readine
         version=VERSION,
         lifespan=lifespan,
         openapi_url=None,
+        dependencies=[Depends(_let_in)],
     )
     app.add_middleware(RequestId)
     app.add_exception_handler(ProblemError, _on_problem)

@@ -129,5 +129,6 @@ def _measure(held: list[Acknowledged]) -> None:
     # Without those that were measured before and are no more.
     metrics.UNACKNOWLEDGED.clear()
     for each in held:
-        labels = (each.election, each.feed.value, str(each.token_id), each.name)
+        # By its number alone: /metrics is read without a token, and a name says who somebody is.
+        labels = (each.election, each.feed.value, str(each.token_id))
         metrics.UNACKNOWLEDGED.labels(*labels).set(each.behind)

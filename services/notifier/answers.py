@@ -12,8 +12,9 @@ from services.notifier.acknowledgements import FeedName
 from services.notifier.domain.voters import Kind
 from services.notifier.feed import ServedChange
 from services.notifier.posting import Fault
+from services.notifier.ring import frame
 from services.notifier.signing import Scheme
-from services.notifier.streaming import HEARTBEAT, OPENING, frame
+from services.notifier.streaming import HEARTBEAT, OPENING
 from services.notifier.subscriptions import State, Why
 from shared.documenting import Body, Reply, among
 from shared.shapes import (

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -14,10 +14,10 @@ from services.notifier.event_stream import EventStream
 from services.notifier.feed import ElectionFeed, Feed, ServedChange, Snapshot
 from services.notifier.filtering import FilteredFeed, Found, look_on
 from services.notifier.known_elections import known_election, no_such_election
-from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Streams
+from services.notifier.streaming import PAGE_CHANGES, FeedEnd, Stands, Streams
 from services.notifier.traced import with_trace
 from services.notifier.voter_feed import VoterFeed
-from shared.access import Role, require
+from shared.access import Role, require, still_stands
 from shared.as_of import UnreadableMomentError, read_moment
 from shared.counts import NOTHING, Counts
 from shared.documenting import KPU, documented, json_answer
@@ -148,10 +148,12 @@ def feed_routes(feed: Feed, streams: Streams) -> APIRouter:
         with neither the stream begins with the first change, so that nobody misses what came
         before by forgetting to say where they are. With `village` or `district` the ids are
         still those of the whole feed, and an `id` without an event moves them on now and then.
-        A last event `lagging` ends the stream of a client that takes too little."""
+        A last event `lagging` ends the stream of a client that takes too little, and `revoked`
+        that of a client whose token was revoked."""
         await require(request, Role.KPU)
         wanted = await read_filters(feed, election, filters)
-        return await _follow(feed, streams, election, wanted, after, last_event_id, trace)
+        stands = partial(still_stands, request, Role.KPU)
+        return await _follow(feed, streams, election, stands, wanted, after, last_event_id, trace)
 
     @router.get("/{election}/snapshot", summary="All tallies and the sequence they stand at")
     @documented(
@@ -213,7 +215,8 @@ def voter_routes(feed: VoterFeed, villages: Feed, streams: Streams) -> APIRouter
         """As the stream of the villages' changes, with a sequence of its own."""
         await require(request, Role.KPU)
         wanted = await read_filters(villages, election, filters)
-        return await _follow(feed, streams, election, wanted, after, last_event_id)
+        stands = partial(still_stands, request, Role.KPU)
+        return await _follow(feed, streams, election, stands, wanted, after, last_event_id)
 
     return router
 
@@ -258,6 +261,7 @@ async def _follow(
     feed: _Feed,
     streams: Streams,
     election: str,
+    stands: Stands,
     wanted: Wanted,
     after: str | None,
     last_event_id: str | None,
@@ -269,7 +273,8 @@ async def _follow(
         start = _start(last_event_id, "Last-Event-ID", known)
     else:
         start = _start(after, "after", known)
-    return EventStream(streams.open(known.election, start, known.sequence, wanted, traced))
+    stream = streams.open(known.election, start, known.sequence, stands, wanted, traced)
+    return EventStream(stream)
 
 
 async def read_filters(feed: Feed, election: str, asked: Asked) -> Wanted:

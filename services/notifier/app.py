@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.notifier import metrics
-from services.notifier.acknowledgements import Acknowledgements
+from services.notifier.acknowledgements import Acknowledgements, FeedName
 from services.notifier.acknowledgements_api import acknowledgement_routes
 from services.notifier.addresses import Resolver
 from services.notifier.api import feed_routes, voter_routes
@@ -20,7 +20,7 @@ from services.notifier.comparing import Comparing
 from services.notifier.courier import SystemClock
 from services.notifier.deliveries import Deliveries
 from services.notifier.delivering import Delivering, Receivers
-from services.notifier.feed import CHANNEL, Feed, ServedChange
+from services.notifier.feed import CHANNEL, LOCKING_SETTINGS, Feed, ServedChange
 from services.notifier.numbering import Numbering, VoterNumbering
 from services.notifier.settings import NotifierSettings
 from services.notifier.signing import SecretBox
@@ -51,10 +51,12 @@ class Following:
     `past` is the same feed, for the pages of clients that are behind.
     """
 
-    def __init__(self, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer) -> None:
+    def __init__(
+        self, name: FeedName, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer
+    ) -> None:
         self._tailer = tailer
         self._announcer = Announcer(feed, tailer.name)
-        self.streams = Streams(past, tailer)
+        self.streams = Streams(past, tailer, metrics.STREAMED_S.labels(name.value))
 
     def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
         """What was committed here goes out here, and others are told that there is more."""
@@ -84,7 +86,8 @@ class RecentFeed:
         self._tailer = tailer
 
     async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]:
-        """As the feed's; what others have numbered meanwhile comes when the tailer has read it."""
+        """As the feed's; what others have numbered meanwhile comes when the tailer has read it,
+        and from the database where the tailer cannot."""
         held = self._tailer.held(election, after, limit)
         return held if held is not None else await self._feed.changes(election, after, limit)
 
@@ -99,7 +102,7 @@ class Webhooks:
 
     def __init__(self, settings: NotifierSettings, feed: Feed, tailer: Tailer) -> None:
         # Connections of its own: KPU's reading and the numbering are not kept waiting by it.
-        self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS)
+        self._engine = create_engine(settings.database_url, WEBHOOK_CONNECTIONS, LOCKING_SETTINGS)
         self._resolver = Resolver()
         self._delivering: Delivering | None = None
         master_key = settings.master_key()
@@ -136,7 +139,7 @@ class Webhooks:
 
 def create_app(settings: NotifierSettings) -> FastAPI:
     """The application; its parts start with it and keep trying for what is away."""
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, settings=LOCKING_SETTINGS)
     url, bootstrap, group = settings.database_url, settings.kafka_bootstrap, settings.notifier_group
     feed, voter_feed = Feed(engine), VoterFeed(engine)
     # However many clients come from far behind, the numbering has its connections.
@@ -146,10 +149,10 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         webhooks.wake()
 
     tailer = Tailer(feed, url, CHANNEL, metrics.SEQUENCE, on_grown)
-    villages = Following(feed, Feed(past), tailer)
+    villages = Following(FeedName.VILLAGES, feed, Feed(past), tailer)
     webhooks = Webhooks(settings, feed, tailer)
     voter_tailer = Tailer(voter_feed, url, VOTER_CHANNEL, metrics.VOTER_SEQUENCE)
-    voters = Following(voter_feed, VoterFeed(past), voter_tailer)
+    voters = Following(FeedName.VOTERS, voter_feed, VoterFeed(past), voter_tailer)
     acknowledgements = Acknowledgements(engine)
 
     numbering = Numbering(feed, villages.give)

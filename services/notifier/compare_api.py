@@ -53,6 +53,7 @@ AtSequence = Annotated[
     int | None,
     Query(
         ge=0,
+        le=2**62,
         description="Compare with what the feed had told up to this sequence: of the voters' feed"
         " for a list of persons, of the villages' for one of counts.",
     ),

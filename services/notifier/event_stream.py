@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from services.notifier import connections, metrics
+from services.notifier.last_events import LAGGING
 from services.notifier.streaming import ClientStream
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class EventStream(StreamingResponse):
             except TimeoutError:
                 metrics.CUT.labels("stalled").inc()
                 logger.info("a client that takes no bytes is cut", extra={"path": scope["path"]})
-                connections.cut(scope, self._client.lagging())
+                connections.cut(scope, self._client.last(LAGGING))
                 # Until the server says that the connection is gone, which cancels this.
                 await asyncio.get_running_loop().create_future()
 

@@ -23,6 +23,11 @@ from shared.event_log import require_reached
 CHANNEL: Final = "notifier_changes"
 NOTIFY: Final = text("SELECT pg_notify(:channel, :by)")
 
+# A process whose host died in the middle of a transaction has not closed its connection: PostgreSQL
+# ends the transaction of one that says nothing for so long, or the others would wait for its locks
+# for ever. No pause of our own within a transaction is as long.
+LOCKING_SETTINGS: Final = {"idle_in_transaction_session_timeout": "10s"}
+
 _MEET_ELECTIONS = text(
     "INSERT INTO notifier.heads (election) SELECT unnest(:elections) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("elections", type_=ARRAY(Text)))

@@ -31,13 +31,14 @@ VOTER_SEQUENCE: Final = Gauge(
 CLIENTS: Final = Gauge("cacah_notifier_clients", "SSE clients connected")
 CUT: Final = Counter(
     "cacah_notifier_clients_cut",
-    "SSE clients cut: fallen too far behind, or stalled, taking no bytes",
+    "SSE clients cut: fallen too far behind, or stalled, taking no bytes, or their token revoked",
     ["why"],
 )
 UNACKNOWLEDGED: Final = Gauge(
     "cacah_notifier_unacknowledged",
-    "Changes of a feed that a token of KPU's has not acknowledged, where it acknowledges any",
-    ["election", "feed", "token", "name"],
+    "Changes of a feed that a token has not acknowledged, by the token's number (0: the operator's"
+    " of the settings), where it acknowledges any",
+    ["election", "feed", "token"],
 )
 NUMBERED_S: Final = Histogram(
     "cacah_notifier_numbered_seconds",
@@ -46,7 +47,8 @@ NUMBERED_S: Final = Histogram(
 )
 STREAMED_S: Final = Histogram(
     "cacah_notifier_streamed_seconds",
-    "From the append to the log until the first SSE client has the bytes",
+    "From the append to the log until the first SSE client has the bytes, by feed",
+    ["feed"],
     buckets=_LATENCY_BUCKETS_S,
 )
 

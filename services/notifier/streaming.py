@@ -7,133 +7,49 @@ fills its own socket and nobody else's; what it may hold, and when it is cut, is
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
 
-import orjson
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 
 from services.notifier import metrics
 from services.notifier.domain.wanted import EVERYTHING, Wanted
 from services.notifier.feed import ServedChange
 from services.notifier.filtering import STRETCH, Found, look_on
+from services.notifier.last_events import LAGGING, REVOKED, Ending, last_event
 from services.notifier.numbering import ATTEMPT_S, delays_s
-from services.notifier.traced import observe_sent, with_trace
+from services.notifier.ring import CHUNK_FRAMES, Frame, Ring, frame
+from services.notifier.traced import observe_sent
 from shared.database import Woken, listening, wait_for
 
 logger = logging.getLogger(__name__)
 
 RING_FRAMES: Final = 4_096
-
-# What a client is given at once (60 kB). The server holds up to 64 KiB and one such piece more of
-# what a client has not taken; beyond that the client is waited for.
-CHUNK_FRAMES: Final = 64
 PAGE_CHANGES: Final = 1_000
 
 POLL_S: Final = 1.0
+# What others numbered lies in the ring by then, as long as the database is read into it.
+STALE_S: Final = 2.0
 ANNOUNCED_EVERY_S: Final = 0.05
 # Less than what is left between heartbeats of the 15 s that were promised.
 READ_S: Final = 3.0
 HEARTBEAT_S: Final = 10.0
 CLIENT_RETRY_MS: Final = 2_000
 
+# How long a client's changes wait for the answer whether its token still stands.
+ASK_S: Final = 1.0
+
 # A client that once had everything, then fell behind the ring, and has kept us waiting for its
-# socket for this long since, is cut; it shall come back less soon than others.
+# socket for this long since, is cut.
 LAGGING_S: Final = 10.0
-LAGGING_RETRY_MS: Final = 10_000
-LAGGING_DETAIL: Final = (
-    "You took too little for too long, so this stream ends here and nothing is lost. Connect"
-    " again with Last-Event-ID, as an EventSource does by itself, or read changes?after= with"
-    " this sequence, page by page, until you have everything; read faster than changes come."
-)
 
 OPENING: Final = b"retry: %d\n: cacah\n\n" % CLIENT_RETRY_MS
 HEARTBEAT: Final = b": heartbeat\n\n"
 BLANK: Final = b"\n"
-END: Final = b"\n\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A change, and the bytes of it as a server-sent event."""
-
-    change: ServedChange
-    sent: bytes
-
-    @property
-    def sequence(self) -> int:
-        return self.change.sequence
-
-    def traced(self) -> bytes:
-        """The bytes to send where the change's trace is asked for."""
-        if self.change.passed is None:
-            return self.sent
-        return with_trace(self.sent.removesuffix(END), self.change.passed) + END
-
-
-def frame(change: ServedChange) -> Frame:
-    """The server-sent event of a change: its id is the sequence, so that a client can resume."""
-    event = b"id: %d\nevent: change\ndata: %s" % (change.sequence, change.body)
-    return Frame(change, event + END)
-
-
-class Ring:
-    """The last frames of one feed. Everything up to `last` that it no longer holds, or never
-    held, is in the database."""
-
-    def __init__(self, last: int, size: int) -> None:
-        self._frames: list[Frame | None] = [None] * size
-        self._first = last + 1
-        self._grown = asyncio.Event()
-        self._joined: tuple[int, int, bytes] = (0, 0, b"")
-        self.last = last
-        self.streamed = last
-
-    def append(self, frames: list[Frame]) -> None:
-        """Add the frames that follow, and wake whoever waits for them."""
-        for added in frames:
-            assert added.sequence == self.last + 1, "the feed has a gap"
-            self._frames[added.sequence % len(self._frames)] = added
-            self.last = added.sequence
-        self._first = max(self._first, self.last - len(self._frames) + 1)
-        self._grown.set()
-        self._grown = asyncio.Event()
-
-    def after(self, sequence: int, limit: int = CHUNK_FRAMES) -> list[Frame] | None:
-        """The next frames after a sequence; None where they have left the ring."""
-        if self.is_past(sequence):
-            return None
-        end = min(self.last, sequence + limit)
-        held = (self._frames[i % len(self._frames)] for i in range(sequence + 1, end + 1))
-        return [found for found in held if found is not None]
-
-    def is_past(self, sequence: int) -> bool:
-        """Whether what follows a sequence has left the ring, or never was in it."""
-        return sequence + 1 < self._first
-
-    def joined(self, frames: list[Frame]) -> bytes:
-        """The bytes of frames: one object for all clients that get the same."""
-        first, last = frames[0].sequence, frames[-1].sequence
-        if last - first + 1 != len(frames):
-            return b"".join(each.sent for each in frames)
-        if self._joined[:2] != (first, last):
-            self._joined = first, last, b"".join(each.sent for each in frames)
-        return self._joined[2]
-
-    def release(self) -> None:
-        """Wake whoever waits, though nothing was added."""
-        self.append([])
-
-    async def grows(self, wait_s: float) -> None:
-        """Return when frames are added or the time is over."""
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._grown.wait()
-        except TimeoutError:
-            return
 
 
 class FeedEnd(Protocol):
@@ -158,6 +74,10 @@ class SequencedFeed(Protocol):
     ) -> list[ServedChange]: ...
 
     async def announce(self, by: str) -> None: ...
+
+
+# Whether whoever opened a stream may still read it.
+Stands = Callable[[], Awaitable[bool]]
 
 
 def _nothing() -> None: ...
@@ -186,6 +106,7 @@ class Tailer:
         self._on_grown = on_grown
         self._rings: dict[str, Ring] = {}
         self._woken: Woken | None = None
+        self._read_at_s = time.monotonic()
         # Tells our own notifications, which say nothing new, from those of others.
         self.name = uuid4().hex
 
@@ -196,10 +117,13 @@ class Tailer:
         return self._rings[election]
 
     def held(self, election: str, after: int, limit: int) -> list[ServedChange] | None:
-        """The changes after a sequence, at most `limit`; None where they must be read."""
+        """The changes after a sequence, at most `limit`; None where they must be read: where the
+        ring has none of them, or none yet and nothing was read into it for a while."""
         ring = self._rings.get(election)
         frames = ring.after(after, limit) if ring is not None else None
-        return None if frames is None else [each.change for each in frames]
+        if frames is None or (not frames and time.monotonic() - self._read_at_s > STALE_S):
+            return None
+        return [each.change for each in frames]
 
     def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
         """Go on with changes that were committed here, by election and in order. Where others'
@@ -241,6 +165,7 @@ class Tailer:
             await wait_for(woken, POLL_S)
 
     async def _read_on(self) -> None:
+        began_s = time.monotonic()
         for known in await self._feed.elections():
             self._reached.labels(known.election).set(known.sequence)
             ring = self.ring(known.election, known.sequence)
@@ -248,6 +173,7 @@ class Tailer:
                 changes = await self._feed.changes(known.election, ring.last, PAGE_CHANGES)
                 assert changes, "the feed has a gap"
                 self._extend(known.election, ring, changes)
+        self._read_at_s = began_s
 
     def _extend(self, election: str, ring: Ring, changes: Sequence[ServedChange]) -> None:
         """Add those of the changes that the ring does not have yet: what is read and what is
@@ -283,11 +209,13 @@ class Announcer:
 
 
 class Streams:
-    """The streams of all clients of this process."""
+    """The streams of all clients of this process; `sent_s` is the measure of how soon a change
+    goes out."""
 
-    def __init__(self, feed: SequencedFeed, tailer: Tailer) -> None:
+    def __init__(self, feed: SequencedFeed, tailer: Tailer, sent_s: Histogram) -> None:
         self._feed = feed
         self._tailer = tailer
+        self.sent_s = sent_s
         self.closing = False
 
     def close(self) -> None:
@@ -300,13 +228,14 @@ class Streams:
         election: str,
         after: int,
         known: int,
+        stands: Stands,
         wanted: Wanted = EVERYTHING,
         traced: bool = False,
     ) -> "ClientStream":
         """The stream of a client that has everything up to `after`; `known` is a sequence that
         the feed has reached."""
         ring = self._tailer.ring(election, known)
-        return ClientStream(self, ring, election, after, wanted, traced)
+        return ClientStream(self, ring, election, after, stands, wanted, traced)
 
     async def next_part(self, ring: Ring, election: str, after: int, wanted: Wanted) -> "Part":
         """What a client gets next: from the ring, or, where it is behind it, of the database."""
@@ -354,12 +283,14 @@ class ClientStream:
         ring: Ring,
         election: str,
         after: int,
+        stands: Stands,
         wanted: Wanted,
         traced: bool,
     ) -> None:
         self._streams = streams
         self._ring = ring
         self._election = election
+        self._stands = stands
         self._wanted = wanted
         self._traced = traced
         self._after = after
@@ -372,7 +303,7 @@ class ClientStream:
         """The bytes: every wanted change, then what comes.
 
         A comment goes out at every heartbeat, between changes too, so that a client can tell a
-        quiet feed from a dead one.
+        quiet feed from a dead one; each time it is looked up whether its token still stands.
         """
         now_s = asyncio.get_running_loop().time
         comment_due_s = now_s() + HEARTBEAT_S
@@ -385,17 +316,19 @@ class ClientStream:
                 yield self._joined(part.frames)
                 self._waited_s += now_s() - began_s
                 self._told = part.frames[-1].sequence
-                _observe(self._ring, part.frames, live_after)
+                _observe(self._streams.sent_s, self._ring, part.frames, live_after)
             self._after = part.through
             await self._rest(comment_due_s - now_s())
             if now_s() >= comment_due_s:
                 yield self._moved_on() + HEARTBEAT
                 comment_due_s = now_s() + HEARTBEAT_S
+                if await self._is_revoked():
+                    yield self._cut("revoked", REVOKED)
+                    return
             elif self._after - self._told >= STRETCH:
                 yield self._moved_on() + BLANK
             if self._lags():
-                metrics.CUT.labels("behind").inc()
-                yield self.lagging()
+                yield self._cut("behind", LAGGING)
                 return
         yield self._moved_on() + BLANK
 
@@ -426,19 +359,32 @@ class ClientStream:
         the way from further back is not cut: reading pages of the past is what resuming is."""
         return self._live and self._waited_s >= LAGGING_S and self._ring.is_past(self._after)
 
-    def lagging(self) -> bytes:
-        """The last event of a client that is cut."""
-        told = {"sequence": self._after, "last": self._ring.last, "detail": LAGGING_DETAIL}
-        head = b"retry: %d\nid: %d\nevent: lagging\n" % (LAGGING_RETRY_MS, self._after)
-        return head + b"data: %s\n\n" % orjson.dumps(told)
+    async def _is_revoked(self) -> bool:
+        try:
+            async with asyncio.timeout(ASK_S):
+                return not await self._stands()
+        except Exception as error:
+            # Nothing says that the token was revoked, and a database that is away for a moment
+            # would otherwise end every stream, though what it is needed for is not missing yet.
+            # The next heartbeat asks again.
+            logger.warning("a client's token cannot be asked for", extra={"error": repr(error)})
+            return False
+
+    def _cut(self, why: str, ending: Ending) -> bytes:
+        metrics.CUT.labels(why).inc()
+        return self.last(ending)
+
+    def last(self, ending: Ending) -> bytes:
+        """The last event of a client whose stream is ended."""
+        return last_event(ending, self._after, self._ring.last)
 
 
-def _observe(ring: Ring, frames: list[Frame], live_after: int) -> None:
+def _observe(sent_s: Histogram, ring: Ring, frames: list[Frame], live_after: int) -> None:
     """Measure only what the first client was there to wait for, and not what was caught up."""
     now = datetime.now(UTC)
     for sent in frames:
         if sent.sequence > max(ring.streamed, live_after):
-            metrics.STREAMED_S.observe(max(0.0, (now - sent.change.time).total_seconds()))
+            sent_s.observe(max(0.0, (now - sent.change.time).total_seconds()))
             if sent.change.passed is not None:
                 observe_sent(sent.change.passed, now)
     ring.streamed = max(ring.streamed, frames[-1].sequence)

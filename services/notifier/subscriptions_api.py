@@ -56,7 +56,7 @@ NOTICES: Final = {
     Why.SECRET: "The secret cannot be read with the office's key; rotate the secret, then resume.",
 }
 
-Number = Annotated[int, Query(ge=0, description="The last number that the client has.")]
+Number = Annotated[int, Query(ge=0, le=2**62, description="The last number that the client has.")]
 Limit = Annotated[
     int, Query(ge=1, le=MOST_DELIVERIES, description="The most attempts in one answer.")
 ]

@@ -159,8 +159,11 @@ async def test_operators_see_how_far_each_token_lags_until_it_is_revoked(
         ("voters", None, "operator", 0),
     ]
     assert (await kpu.get("/v1/acknowledged"))["acknowledged"] == listed[:1]
-    line = f'{METRIC}{{election="{ELECTION}",feed="villages",name="KPU Kerinci",token="{token}"}}'
-    await until_measured(notifier, line, 3)
+    await until_measured(
+        notifier, f'{METRIC}{{election="{ELECTION}",feed="villages",token="{token}"}}', 3
+    )
+    metrics = await notifier.client.get("/metrics", headers={"Authorization": ""})
+    assert "KPU Kerinci" not in metrics.text, "anybody may read it"
     table = await asyncio.to_thread(cacah_acknowledged, notifier)
     assert "KPU Kerinci  2             5   3" in table
     await tokens.revoke(token)

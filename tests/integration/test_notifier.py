@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -143,6 +144,37 @@ async def test_a_notifier_killed_around_the_commit_neither_repeats_nor_skips(
         assert_exact(await risen.until_told({VILLAGE: revision + 5}))
         repeats = await risen.metric("cacah_notifier_repeats_total")
         assert (repeats > 0) == (place == "before-ack")
+
+
+async def test_a_notifier_that_falls_silent_with_the_feed_locked_holds_another_up_for_seconds(
+    make_notifier: MakeNotifier, topic: TopicWriter
+) -> None:
+    silent = make_notifier(module="tests.support.dying_notifier")
+    silent.environment["CACAH_TEST_DIES"] = "before-commit:2:SIGSTOP"
+    # Webhooks commit too; without them it is the numbering that stops.
+    silent.environment["CACAH_WEBHOOK_KEY"] = ""
+    await silent.start()
+    assert silent.process is not None
+    try:
+        revision = 0
+        async with asyncio.timeout(WAIT_S):
+            while not is_stopped(silent.process.pid):
+                revision += 1
+                await topic.write(growth(VILLAGE, revision, revision))
+                await asyncio.sleep(0.05)
+        async with running(make_notifier()) as other:
+            feed = await other.until_told({VILLAGE: revision})
+            silent.process.send_signal(signal.SIGCONT)
+            await silent.until_waiting_for()
+            await topic.write(growth(VILLAGE, revision + 1, revision + 5))
+            assert (await other.until_told({VILLAGE: revision + 5}))[: len(feed)] == feed
+            assert_exact(await other.until_told({VILLAGE: revision + 5}))
+    finally:
+        await silent.close()
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 async def test_a_notifier_killed_again_and_again_under_load_tells_everything_once(

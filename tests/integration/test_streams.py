@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
+import httpx
 import orjson
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from services.notifier import filtering
 from services.notifier.domain.wanted import Wanted
 from services.notifier.feed import Feed
 from services.notifier.voter_feed import VoterFeed
+from shared.access import CACHE_S, Role, Tokens
 from shared.database import create_engine
 from shared.regions import villages_in
 from tests.bench.streams import Plan, stream
@@ -295,6 +297,39 @@ async def test_a_person_who_moves_is_told_to_both_villages(
     assert step.through == step.changes[0].sequence
 
 
+async def test_each_feed_has_a_measure_of_its_own_of_how_soon_it_is_streamed(
+    notifier: NotifierProcess, growing: Growing, topic: TopicWriter
+) -> None:
+    begun = len(await growing.told())
+    voters = (await page_of(notifier, "", "/voters"))["last"]
+    before = await streamed_of(notifier)
+    async with following_live(notifier, last=begun + 1, after=begun):
+        await growing.grow(BUSY)
+    assert await streamed_of(notifier) == {**before, "villages": before["villages"] + 1}
+    async with following_live(notifier, last=voters + 1, after=voters, feed="/voters"):
+        await topic.write_persons([voter_records.written(voter=UUID(int=77))])
+    assert await streamed_of(notifier) == {feed: count + 1 for feed, count in before.items()}
+
+
+async def streamed_of(notifier: NotifierProcess) -> dict[str, float]:
+    """Of each feed how many changes were measured."""
+    name = "cacah_notifier_streamed_seconds_count"
+    feeds = ("villages", "voters")
+    return {feed: await notifier.metric(f'{name}{{feed="{feed}"}}') for feed in feeds}
+
+
+@contextlib.asynccontextmanager
+async def following_live(notifier: NotifierProcess, **given: Any) -> AsyncIterator[None]:
+    """A client that is connected before what is done within, and then has it."""
+    connected = await notifier.metric("cacah_notifier_clients ")
+    following = asyncio.create_task(streamed(notifier, **given))
+    async with asyncio.timeout(WAIT_S):
+        while await notifier.metric("cacah_notifier_clients ") == connected:
+            await asyncio.sleep(0.05)
+    yield
+    await following
+
+
 WRONG_PLACES: Final = [
     ("village=15.01.01.9999", "village"),
     ("village=15.01.16", "village"),
@@ -348,6 +383,96 @@ async def test_a_snapshot_and_the_stream_after_it_leave_no_gap_while_changes_com
             assert change["before"]["residents"] == stands[change["village"]]
             stands[change["village"]] = change["after"]["residents"]
         assert {code: n for code, n in stands.items() if n} == growing.residents
+
+
+class Open:
+    """A stream that is read until the notifier ends it."""
+
+    def __init__(self, notifier: NotifierProcess, path: str, token: str) -> None:
+        self.lines: list[str] = []
+        self._client, self._url = notifier.client, f"{FEED}{path}"
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        opened = self._client.stream("GET", self._url, headers=self._headers)
+        async with opened as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                self.lines.append(line)
+
+    async def beats(self, more: int = 1) -> None:
+        """Until it has had so many more heartbeats."""
+        wanted = self.lines.count(": heartbeat") + more
+        async with asyncio.timeout(WAIT_S):
+            while self.lines.count(": heartbeat") < wanted:
+                assert not self.reading.done(), self.lines[-5:]
+                await asyncio.sleep(0.05)
+
+    async def last(self) -> dict[str, str]:
+        """Its last event, once it is ended."""
+        async with asyncio.timeout(WAIT_S):
+            await self.reading
+        end = len(self.lines) - self.lines[::-1].index("event: revoked")
+        return dict(line.split(": ", 1) for line in self.lines[end - 3 : end + 1])
+
+
+async def test_a_stream_ends_when_its_token_is_revoked_and_says_what_to_do(
+    notifier: NotifierProcess, growing: Growing, parts: Parts, shared_database: str
+) -> None:
+    engine = create_engine(parts.url(shared_database))
+    tokens = Tokens(engine, None)
+    one, other = [await tokens.create(Role.KPU, name) for name in ("one", "other")]
+    cut = await notifier.metric(f'{CUT}{{why="revoked"}}')
+    busy = Open(notifier, "/stream", one)
+    quiet = Open(notifier, "/voters/stream", one)
+    another = Open(notifier, "/stream", other)
+    for each in (busy, quiet, another):
+        await each.beats()
+    assert await tokens.revoke((await tokens.issued())[-2].token_id)
+    async with asyncio.timeout(WAIT_S):
+        while not busy.reading.done():
+            await growing.grow(*EVERYWHERE[:20])
+            await asyncio.sleep(0.05)
+    last = await busy.last()
+    told = orjson.loads(last["data"])
+    assert last["id"] == str(told["sequence"])
+    assert last["retry"] == "10000"
+    assert "Ask an operator for another token" in told["detail"]
+    changes = [orjson.loads(line[6:]) for line in busy.lines if line.startswith("data: ")][:-1]
+    assert [c["sequence"] for c in changes] == list(range(1, told["sequence"] + 1))
+    assert (await quiet.last())["event"] == "revoked"
+    assert await notifier.metric(f'{CUT}{{why="revoked"}}') == cut + 2
+    again = await notifier.client.get(
+        f"{FEED}/stream", headers={"Authorization": f"Bearer {one}", "Last-Event-ID": last["id"]}
+    )
+    assert again.status_code == 401
+    await another.beats()
+    another.reading.cancel()
+    await engine.dispose()
+
+
+async def test_a_stream_goes_on_while_nobody_can_say_whether_its_token_stands(
+    parts: Parts, database: str, topics: None
+) -> None:
+    engine = create_engine(parts.url(database))
+    tokens = Tokens(engine, None)
+    kpu = await tokens.create(Role.KPU, "kpu")
+    address = httpx.URL(parts.dsn(database))
+    async with proxy_to(address.host, address.port or 5432) as door:
+        process = impatient(parts, database)
+        through = str(address.copy_with(port=door.port)).replace("://", "+asyncpg://", 1)
+        process.environment["CACAH_DATABASE_URL"] = through
+        async with running(process) as notifier:
+            following = Open(notifier, "/stream", kpu)
+            await following.beats()
+            await door.shut()
+            await asyncio.sleep(CACHE_S + 1)
+            await following.beats(3)
+            await tokens.revoke(1)
+            await door.open()
+            assert (await following.last())["event"] == "revoked"
+    await engine.dispose()
 
 
 class RawClient:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -32,6 +33,7 @@ from tests.support.notifier_process import (
     topic_writer,
 )
 from tests.support.parts import Parts
+from tests.support.proxy import proxy_to
 from tests.support.village_records import written
 from tests.support.webhook_receiver import Receiver, answering, receiving
 
@@ -97,6 +99,41 @@ async def test_kpu_subscribes_and_receives_what_verifies(
         listed = (await notifier.client.get("/v1/subscriptions")).json()["subscriptions"]
         assert [each["id"] for each in listed] == [made["id"]]
         assert made["secret"] not in str(listed)
+
+
+async def test_what_another_process_numbers_is_delivered_by_one_that_can_listen_no_more(
+    notifier_process: NotifierProcess, topic: TopicWriter, parts: Parts, database: str
+) -> None:
+    async with proxy_to("127.0.0.1", 9) as nowhere, receiving() as receiver:
+        delivering = NotifierProcess(parts.url(database), f"127.0.0.1:{nowhere.port}", "delivers")
+        await delivering.start()
+        try:
+            await delivering.until_waiting_for("kafka")
+            await subscribed(delivering.client, receiver.url)
+            async with running(notifier_process) as numbering:
+                await topic.write(growth(VILLAGE, 1, 3))
+                told = (await numbering.until_told({VILLAGE: 3}))[-1]["sequence"]
+                await until_received(receiver, told)
+                await forbid_listening(parts, database)
+                await topic.write(growth(VILLAGE, 4, 6))
+                await until_received(receiver, told + 1)
+        finally:
+            await delivering.close()
+
+
+async def forbid_listening(parts: Parts, database: str) -> None:
+    """End the connections that listen; those that stand go on, and no other is opened."""
+    admin = await asyncpg.connect(parts.admin_dsn)
+    try:
+        await admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+        ended = await admin.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = $1 AND query LIKE 'LISTEN%'",
+            database,
+        )
+    finally:
+        await admin.close()
+    assert len(ended) == 4, "both feeds of both processes"
 
 
 async def test_another_kpu_token_sees_nothing_and_an_operator_all(
@@ -190,11 +227,14 @@ async def test_a_test_event_says_what_came_of_it(notifier: NotifierProcess) -> N
         passed = (await notifier.client.post(f"{path}/test")).json()
         kept = (await notifier.client.get(f"{path}/deliveries")).json()
         page = (await notifier.client.get(f"{path}/deliveries?after=1&limit=1")).json()
+        beyond = await notifier.client.get(f"{path}/deliveries?after={2**63}")
     assert (failed["delivered"], failed["status"], failed["answer"]) == (False, 500, "not yet")
     assert passed["delivered"]
     assert [row["status"] for row in kept["deliveries"]] == [500, 200]
     assert kept["last"] == kept["deliveries"][-1]["number"]
     assert [row["status"] for row in page["deliveries"]] == [200]
+    assert beyond.status_code == 400
+    assert beyond.json()["errors"][0]["field"] == "after"
     event = Webhook(made["secret"]).verify(receiver.received[0].body, receiver.received[0].headers)
     assert event["type"] == "webhook.test"
 

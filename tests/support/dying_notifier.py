@@ -1,5 +1,6 @@
 """The notifier, killed at a chosen place: `CACAH_TEST_DIES` is the place and how many times it
-is passed before, as in `before-ack:2`."""
+is passed before, as in `before-ack:2`; with `:SIGSTOP` it falls silent there, as a host does that
+died or lost its network."""
 
 import os
 import signal
@@ -14,14 +15,15 @@ from services.notifier.__main__ import main
 
 
 class Fuse:
-    """Burns down by one each time and takes the process with it at the end."""
+    """Burns down by one each time and takes the process with it at the end, or stops it there."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, end: signal.Signals = signal.SIGKILL) -> None:
         self._left = length
+        self._end = end
 
     def burn(self, *_: Any) -> None:
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._end)
         self._left -= 1
 
 
@@ -40,6 +42,6 @@ def lay(place: str, fuse: Fuse) -> None:
 
 
 if __name__ == "__main__":
-    where, _, length = os.environ["CACAH_TEST_DIES"].partition(":")
-    lay(where, Fuse(int(length)))
+    where, length, *ending = os.environ["CACAH_TEST_DIES"].split(":")
+    lay(where, Fuse(int(length), signal.Signals[ending[0] if ending else "SIGKILL"]))
     sys.exit(main())

@@ -114,6 +114,22 @@ def bare_app() -> FastAPI:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_every_number_that_is_asked_by_is_one_that_the_database_can_hold(
+    documents: dict[str, dict[str, Any]], service: str
+) -> None:
+    unbounded = [
+        f"{method} {path} {parameter['name']}"
+        for path, item in documents[service]["paths"].items()
+        for method, operation in item.items()
+        for parameter in operation.get("parameters", [])
+        for schema in (parameter["schema"], *parameter["schema"].get("anyOf", []))
+        if schema.get("type") == "integer"
+        if "minimum" not in schema or schema.get("maximum", 2**63) > 2**62
+    ]
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_example_is_as_its_schema_says(
     documents: dict[str, dict[str, Any]], service: str
 ) -> None:

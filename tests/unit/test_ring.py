@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.notifier.feed import ServedChange
-from services.notifier.streaming import CHUNK_FRAMES, Frame, Ring, frame
+from services.notifier.ring import CHUNK_FRAMES, Frame, Ring, frame
 
 SIZE = 4
 

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from services.notifier.domain.changes import Head, Trace, VillageRecord, number
 from services.notifier.feed import ServedChange
 from services.notifier.records import TopicValue, read_record
-from services.notifier.streaming import frame
+from services.notifier.ring import frame
 from services.notifier.traced import Passed, with_trace
 from services.projections.change_record import record_trace
 from services.projections.domain.arrivals import Arrival, Place, sift
