@@ -16,6 +16,16 @@ POOL_SIZE: Final = 8
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 2.0
 
+# A host that dies closes no connection, and its locks would stand until TCP gives up, which takes
+# hours: PostgreSQL looks after half a minute whether anybody is there.
+SESSION_SETTINGS: Final = {
+    "application_name": "cacah",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "30s",
+}
+
 
 def create_engine(
     url: str, pool_size: int = POOL_SIZE, settings: Mapping[str, str] | None = None
@@ -31,7 +41,7 @@ def create_engine(
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "server_settings": {"application_name": "cacah", **(settings or {})},
+            "server_settings": {**SESSION_SETTINGS, **(settings or {})},
         },
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
@@ -56,6 +66,11 @@ async def driver_of(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
     driver = raw.driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+async def connect(url: str) -> "asyncpg.Connection[Any]":
+    """A connection of asyncpg's own, beside the engine's."""
+    return await asyncpg.connect(plain_dsn(url), server_settings=SESSION_SETTINGS)
 
 
 def plain_dsn(url: str) -> str:
@@ -89,7 +104,7 @@ async def listening(url: str, channel: str, ignored: str = "") -> AsyncIterator[
         if not ignored or payload != ignored:
             woken.set()
 
-    connection = await asyncpg.connect(plain_dsn(url))
+    connection = await connect(url)
     try:
         connection.add_termination_listener(lambda *_: woken.lose())
         await connection.add_listener(channel, notified)

@@ -86,8 +86,7 @@ class RecentFeed:
         self._tailer = tailer
 
     async def changes(self, election: str, after: int, limit: int) -> list[ServedChange]:
-        """As the feed's; what others have numbered meanwhile comes when the tailer has read it,
-        and from the database where the tailer cannot."""
+        """As the feed's; what others have numbered meanwhile comes when the tailer has read it."""
         held = self._tailer.held(election, after, limit)
         return held if held is not None else await self._feed.changes(election, after, limit)
 

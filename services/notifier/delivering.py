@@ -32,7 +32,7 @@ from services.notifier.numbering import delays_s
 from services.notifier.posting import ANSWER_TIMEOUT_S, Poster
 from services.notifier.signing import SecretBox
 from services.notifier.subscriptions import Why
-from shared.database import Woken, plain_dsn, wait_for
+from shared.database import Woken, connect, wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Delivering:
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[tuple["asyncpg.Connection[Any]", Woken]]:
         woken = Woken()
-        connection = await asyncpg.connect(plain_dsn(self._database_url))
+        connection = await connect(self._database_url)
         try:
             connection.add_termination_listener(lambda *_: woken.lose())
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", DELIVERING_LOCK):

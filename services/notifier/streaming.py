@@ -6,8 +6,8 @@ fills its own socket and nobody else's; what it may hold, and when it is cut, is
 """
 
 import asyncio
+import contextlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +32,6 @@ RING_FRAMES: Final = 4_096
 PAGE_CHANGES: Final = 1_000
 
 POLL_S: Final = 1.0
-# What others numbered lies in the ring by then, as long as the database is read into it.
-STALE_S: Final = 2.0
 ANNOUNCED_EVERY_S: Final = 0.05
 # Less than what is left between heartbeats of the 15 s that were promised.
 READ_S: Final = 3.0
@@ -106,7 +104,6 @@ class Tailer:
         self._on_grown = on_grown
         self._rings: dict[str, Ring] = {}
         self._woken: Woken | None = None
-        self._read_at_s = time.monotonic()
         # Tells our own notifications, which say nothing new, from those of others.
         self.name = uuid4().hex
 
@@ -117,13 +114,10 @@ class Tailer:
         return self._rings[election]
 
     def held(self, election: str, after: int, limit: int) -> list[ServedChange] | None:
-        """The changes after a sequence, at most `limit`; None where they must be read: where the
-        ring has none of them, or none yet and nothing was read into it for a while."""
+        """The changes after a sequence, at most `limit`; None where they must be read."""
         ring = self._rings.get(election)
         frames = ring.after(after, limit) if ring is not None else None
-        if frames is None or (not frames and time.monotonic() - self._read_at_s > STALE_S):
-            return None
-        return [each.change for each in frames]
+        return None if frames is None else [each.change for each in frames]
 
     def give(self, numbered: Mapping[str, list[ServedChange]]) -> None:
         """Go on with changes that were committed here, by election and in order. Where others'
@@ -155,7 +149,14 @@ class Tailer:
                     await self._follow(self._woken)
             except Exception as error:
                 logger.warning("the feed cannot be followed now", extra={"error": repr(error)})
+                await self._read_unheard()
                 await asyncio.sleep(next(waits))
+
+    async def _read_unheard(self) -> None:
+        """Where no connection that listens can be had, those that stand may still be read by."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(READ_S):
+                await self._read_on()
 
     async def _follow(self, woken: Woken) -> None:
         while not woken.lost:
@@ -165,7 +166,6 @@ class Tailer:
             await wait_for(woken, POLL_S)
 
     async def _read_on(self) -> None:
-        began_s = time.monotonic()
         for known in await self._feed.elections():
             self._reached.labels(known.election).set(known.sequence)
             ring = self.ring(known.election, known.sequence)
@@ -173,7 +173,6 @@ class Tailer:
                 changes = await self._feed.changes(known.election, ring.last, PAGE_CHANGES)
                 assert changes, "the feed has a gap"
                 self._extend(known.election, ring, changes)
-        self._read_at_s = began_s
 
     def _extend(self, election: str, ring: Ring, changes: Sequence[ServedChange]) -> None:
         """Add those of the changes that the ring does not have yet: what is read and what is

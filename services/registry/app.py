@@ -21,7 +21,7 @@ from services.registry.resolving import Resolving
 from services.registry.settings import RegistrySettings
 from services.registry.vault import Vault
 from shared.access import Tokens
-from shared.database import create_engine, database_answers, plain_dsn
+from shared.database import connect, create_engine, database_answers
 from shared.regions import village_codes
 from shared.topics import broker_answers
 from shared.web import service_app
@@ -96,7 +96,7 @@ async def announce(appended: asyncio.Event, database_url: str) -> None:
     """
     while True:
         try:
-            connection = await asyncpg.connect(plain_dsn(database_url))
+            connection = await connect(database_url)
             try:
                 while True:
                     await appended.wait()

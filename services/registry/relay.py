@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.registry import republishing
 from services.registry.republishing import Tail
 from shared import latency
-from shared.database import plain_dsn, wait_for
+from shared.database import connect, wait_for
 from shared.event_log import last_position, read_log
 from shared.events.records import (
     LogEntry,
@@ -152,7 +152,7 @@ class Relay:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator["Turn"]:
         """This process's turn at publishing: the lock is held as long as its connection lives."""
-        connection = await asyncpg.connect(plain_dsn(self.database_url))
+        connection = await connect(self.database_url)
         turn = Turn(connection)
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", RELAY_LOCK):

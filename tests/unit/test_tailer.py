@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.notifier import streaming
 from services.notifier.feed import ServedChange
 from services.notifier.streaming import Tailer
 
@@ -77,13 +76,3 @@ def test_an_election_that_is_not_followed_yet_is_left_to_the_database(followed: 
 
 def test_what_lies_before_the_ring_is_left_to_the_database(followed: Followed) -> None:
     assert followed.held(9) is None
-
-
-def test_where_nothing_was_read_for_a_while_what_others_numbered_is_left_to_the_database(
-    followed: Followed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    followed.give(11, 12)
-    assert followed.held(12) == []
-    monkeypatch.setattr(streaming, "STALE_S", -1.0)
-    assert followed.held(12) is None
-    assert followed.held(10) == [11, 12], "what is at hand needs no reading"
