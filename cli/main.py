@@ -1,50 +1,69 @@
-"""The command `cacah`: joins the subcommands, each of which lives in a module of its own."""
+"""The command `cacah`: joins the subcommands, each of which lives in a module of its own.
+
+Only the one that is called is read, unless help is asked for: all of them take seconds to read.
+"""
 
 import signal
+import sys
+from importlib import import_module
+from typing import Any, Final
 
 # Ctrl-C while the modules are still being read ends the program at once, without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer  # noqa: E402
 
-from cli import demo, parked, tokens, up  # noqa: E402
-from cli.acknowledged import acknowledged  # noqa: E402
-from cli.as_of import as_of  # noqa: E402
-from cli.comparing import supplement  # noqa: E402
-from cli.comparing.command import compare  # noqa: E402
-from cli.explain import explain  # noqa: E402
-from cli.following.command import follow  # noqa: E402
-from cli.following.listening import listen  # noqa: E402
-from cli.importing.command import import_file  # noqa: E402
-from cli.replay import replay  # noqa: E402
-from cli.republish import republish  # noqa: E402
-from cli.verifying.command import verify  # noqa: E402
+COMMANDS: Final = {
+    "up": "cli.up:up",
+    "down": "cli.up:down",
+    "demo": "cli.demo:demo",
+    "import": "cli.importing.command:import_file",
+    "as-of": "cli.as_of:as_of",
+    "explain": "cli.explain:explain",
+    "follow": "cli.following.command:follow",
+    "listen": "cli.following.listening:listen",
+    "republish": "cli.republish:republish",
+    "replay": "cli.replay:replay",
+    "verify": "cli.verifying.command:verify",
+    "acknowledged": "cli.acknowledged:acknowledged",
+    "compare": "cli.comparing.command:compare",
+}
+GROUPS: Final = {
+    "supplement": "cli.comparing.supplement:app",
+    "tokens": "cli.tokens:app",
+    "parked": "cli.parked:app",
+}
+
+
+def _joined(called: str | None) -> typer.Typer:
+    """The program with the subcommand that is called, or with all of them."""
+    program = typer.Typer(
+        name="cacah",
+        help="Voter tallies of every village, from the events of civil registration.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    # Beside a single command typer would take its name for an argument of it.
+    program.callback()(lambda: None)
+    is_one = called in COMMANDS or called in GROUPS
+    for name, place in COMMANDS.items():
+        if name == called or not is_one:
+            program.command(name)(_found(place))
+    for name, place in GROUPS.items():
+        if name == called or not is_one:
+            program.add_typer(_found(place), name=name)
+    return program
+
+
+def _found(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+main = _joined(sys.argv[1] if len(sys.argv) > 1 else None)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-main = typer.Typer(
-    name="cacah",
-    help="Voter tallies of every village, from the events of civil registration.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-main.command("up")(up.up)
-main.command("down")(up.down)
-main.command("demo")(demo.demo)
-main.command("import")(import_file)
-main.command("as-of")(as_of)
-main.command("explain")(explain)
-main.command("follow")(follow)
-main.command("listen")(listen)
-main.command("republish")(republish)
-main.command("replay")(replay)
-main.command("verify")(verify)
-main.command("acknowledged")(acknowledged)
-main.command("compare")(compare)
-main.add_typer(supplement.app, name="supplement")
-main.add_typer(tokens.app, name="tokens")
-main.add_typer(parked.app, name="parked")
 
 if __name__ == "__main__":
     main()

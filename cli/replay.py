@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
+from cli.database import database_of, reason_of
 from cli.stack import StackError
-from cli.tokens import database_of, reason_of
 from services.projections import replaying
 from services.projections.folding import FoldingFailedError
 from services.projections.rehearsing import Rehearsal, rehearse

@@ -1,7 +1,6 @@
 """`cacah tokens`: give stations and KPU their tokens, list them, take them back, see look-ups."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.stack import StackError, StackSettings
-from cli.stack.home import holder
-from cli.stack.postgres import database_url
+from cli.database import database_of, reason_of
+from cli.stack import StackError
 from services.registry.lookups import AUDIT_PAGE, LookUp, read_audit
 from shared.access import IssuedToken, Role, Tokens
 from shared.database import create_engine
@@ -24,8 +22,6 @@ from shared.stations import STATION_CODE
 
 # No row is broken where another program reads them.
 WIDTH_IN_A_FILE: Final = 1_000
-
-DATABASE_SETTING: Final = "CACAH_DATABASE_URL"
 
 app = typer.Typer(help="Tokens of stations, KPU and operators.", no_args_is_help=True)
 
@@ -152,33 +148,9 @@ def _with_database(home: Path | None, use: Callable[[AsyncEngine], Awaitable[Res
         raise typer.Exit(1) from None
 
 
-def reason_of(error: Exception) -> str:
-    """The driver's own sentence, without what SQLAlchemy puts around it."""
-    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    return said.splitlines()[0].rpartition(">: ")[2]
-
-
 async def _use(url: str, use: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:
     engine = create_engine(url, pool_size=1)
     try:
         return await use(engine)
     finally:
         await engine.dispose()
-
-
-def database_of(home: Path | None) -> str:
-    """The database that CACAH_DATABASE_URL names, else that of the stack that runs in the home.
-
-    Raises StackError when no stack runs there.
-    """
-    given = os.environ.get(DATABASE_SETTING)
-    if given and home is None:
-        return given
-    settings = StackSettings()
-    settings = settings.at(home or settings.home)
-    if holder(settings.home) is None:
-        raise StackError(
-            f"no stack runs in {settings.home}; start it with `cacah up`,"
-            f" name its home with --home, or set {DATABASE_SETTING}"
-        )
-    return database_url(settings)
