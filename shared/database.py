@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 POOL_SIZE: Final = 8
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 2.0
+DRIVER: Final = "postgresql+asyncpg://"
 
 # A host that dies closes no connection, and its locks would stand until TCP gives up, which takes
 # hours: PostgreSQL looks after half a minute whether anybody is there.
@@ -32,10 +33,10 @@ def create_engine(
 ) -> AsyncEngine:
     """An engine whose errors never repeat a statement's parameters: they may be personal.
 
-    `settings` are PostgreSQL's, for each of its sessions.
+    `settings` are PostgreSQL's, for each of its sessions; a URL may leave SQLAlchemy's driver out.
     """
     engine = create_async_engine(
-        url,
+        plain_dsn(url).replace("postgresql://", DRIVER, 1),
         pool_size=pool_size,
         max_overflow=4,
         hide_parameters=True,
@@ -75,7 +76,7 @@ async def connect(url: str) -> "asyncpg.Connection[Any]":
 
 def plain_dsn(url: str) -> str:
     """The URL for asyncpg itself, without SQLAlchemy's driver name."""
-    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    return url.replace(DRIVER, "postgresql://", 1)
 
 
 class Woken(asyncio.Event):

@@ -32,6 +32,9 @@ PROBE_TIMEOUT_S = 5.0
 TRAINING_TIMEOUT_S = 40.0
 LOCK_POLL_S = 0.1
 
+# Written by Kafka's formatting alone: storage without it is none.
+FORMATTED = "meta.properties"
+
 # The serial collector has the least footprint and start time, and this broker collects little.
 HEAP = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=128m")
 
@@ -145,7 +148,7 @@ def prepare(keeper: Keeper, settings: StackSettings) -> None:
     fetch(keeper, settings)
     work = settings.home / "kafka"
     write_properties(work / "server.properties", work / "data", settings.ports())
-    if not (work / "data").exists():
+    if not (work / "data" / FORMATTED).exists():
         format_storage(keeper, settings, work)
 
 
@@ -170,6 +173,10 @@ def format_storage(keeper: Keeper, settings: StackSettings, work: Path) -> None:
             f"Kafka's storage could not be formatted in {work}; see {keeper.log}, "
             "then remove that directory (the log in PostgreSQL fills it again) and start again"
         )
+    # What a broker leaves whose files were taken from it is no storage, and keeps it from starting.
+    if (work / "data").exists():
+        keeper.announce("Kafka's data were lost; its storage is made anew, and filled from the log")
+        shutil.rmtree(work / "data")
     partial.rename(work / "data")
 
 

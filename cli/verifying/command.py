@@ -29,6 +29,7 @@ COULD_NOT_RUN: Final = 2
 WAIT_S: Final = 20.0
 
 _RECORDED_BY: Final = "SELECT coalesce(max(position), 0) FROM registry.log WHERE recorded_at <= $1"
+_LIES_AHEAD: Final = "SELECT $1::timestamptz > now()"
 _HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 
 _AWAY: Final = (
@@ -62,7 +63,7 @@ def verify(
     written, and events may go on arriving.
     """
     try:
-        holds = asyncio.run(_verify(_servers(home), since, seed, wait))
+        holds = asyncio.run(_verify(_servers(home, since is not None), since, seed, wait))
     except _AWAY as error:
         typer.echo(f"cacah verify could not go on: {_sentence(error)}", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
@@ -84,7 +85,10 @@ async def _position(servers: Servers, since: str) -> int:
     """The position that is meant: for a time, the last one recorded by then."""
     async with connected(servers.dsn) as connection:
         if not since.isascii() or not since.isdecimal():
-            return int(await connection.fetchval(_RECORDED_BY, _moment(since)))
+            moment = _moment(since)
+            if await connection.fetchval(_LIES_AHEAD, moment):
+                raise _refused("lies in the future; nothing was recorded since")
+            return int(await connection.fetchval(_RECORDED_BY, moment))
         head = int(await connection.fetchval(_HEAD))
     if len(since) > len(str(head)) or int(since) > head:
         raise _refused(f"lies beyond the end of the log, which is {head}")
@@ -116,19 +120,26 @@ def _sentence(error: BaseException) -> str:
     return f"{what}; see that PostgreSQL and Kafka are running, with `cacah up`, and try again"
 
 
-def _servers(home: Path | None) -> Servers:
+def _servers(home: Path | None, is_log_alone: bool) -> Servers:
     """Those that the environment names, else those of the stack that runs in the home.
 
-    Raises StackError when no stack runs there.
+    Each of the two may be named; that of `is_log_alone` needs no Kafka. Raises StackError when
+    one is not named and no stack runs there.
     """
-    database, bootstrap = os.environ.get(DATABASE_SETTING), os.environ.get(KAFKA_SETTING)
-    if database and bootstrap and home is None:
-        return Servers(plain_dsn(database), bootstrap)
+    named = home is None
+    database = os.environ.get(DATABASE_SETTING) if named else None
+    bootstrap = os.environ.get(KAFKA_SETTING) if named else None
+    if database and (bootstrap or is_log_alone):
+        return Servers(plain_dsn(database), bootstrap or "")
     settings = StackSettings()
     settings = settings.at(home or settings.home)
     if holder(settings.home) is None:
+        missing = KAFKA_SETTING if database else f"{DATABASE_SETTING} and {KAFKA_SETTING}"
         raise StackError(
             f"no stack runs in {settings.home}; start it with `cacah up`, name its home with"
-            f" --home, or set {DATABASE_SETTING} and {KAFKA_SETTING}"
+            f" --home, or set {missing}"
         )
-    return Servers(database_url(settings, driver=""), f"127.0.0.1:{settings.kafka_port}")
+    return Servers(
+        plain_dsn(database) if database else database_url(settings, driver=""),
+        bootstrap or f"127.0.0.1:{settings.kafka_port}",
+    )

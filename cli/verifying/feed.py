@@ -15,6 +15,8 @@ RESTORE: Final = (
     "restore the tables of notifier from a backup; KPU must begin again from a snapshot if it was"
     " told what is wrong"
 )
+# Which of the two is wrong, the proof of the tallies knows.
+TALLIES_FIRST: Final = f"if the proof of the tallies does not hold, mend that first; else {RESTORE}"
 RESTART: Final = "restart the notifier, and look into its log"
 
 _ZEROS: Final = ", ".join(f"'{name}', 0" for name in Counts._fields)
@@ -119,7 +121,7 @@ async def prove_feed(connection: Connection, snapshot: Snapshot, wait_s: float) 
     behind: dict[VillageKey, int] = {}
     for row in await connection.fetch(_TOLD):
         if (fault := _fault_of(row, behind)) is not None:
-            return Proof(NAME, figures, difference(fault, RESTORE))
+            return Proof(NAME, figures, difference(fault, TALLIES_FIRST))
     late = await _still_behind(snapshot.dsn, behind, wait_s)
     if late:
         key, revision = min(late.items())

@@ -1,6 +1,7 @@
 """What projections answer: elections and tallies, as JSON and as CSV (contract section 5)."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
@@ -28,6 +29,7 @@ from shared.web import JsonResponse
 
 MAX_POSITION: Final = 2**62
 DISTRICT_DOTS: Final = 2
+WORD: Final = re.compile("[a-z_]{1,40}")
 
 Row = dict[str, Any]
 
@@ -38,7 +40,9 @@ async def reader_only(request: Request) -> None:
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     for name in request.query_params:
         if name not in known:
-            raise invalid(name, f"{name} is not a parameter of this address; leave it out.")
+            # What was sent is not repeated, unless it can be nothing but a word.
+            shown = name if WORD.fullmatch(name) else "?"
+            raise invalid(shown, f"{shown} is not a parameter of this address; leave it out.")
 
 
 router = APIRouter(prefix="/v1/elections", dependencies=[Depends(reader_only)])

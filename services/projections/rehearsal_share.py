@@ -17,7 +17,7 @@ import orjson
 from services.projections import queries
 from services.projections.changed_rules import Rules, in_force, read_rules
 from services.projections.domain import electorate
-from services.projections.domain.electorate import Standing, votes_in
+from services.projections.domain.electorate import Standing, VoterClass, votes_in
 from services.projections.domain.refold import tallies_of
 from services.projections.domain.resident import Resident, life_of
 from services.projections.domain.retelling import retell
@@ -104,7 +104,11 @@ def _standings(facts: list[LoggedFact], elections: Sequence[Election]) -> list[S
     life = life_of(Resident(tuple(facts)))
     if life is None:
         return [None] * len(elections)
-    return [electorate.standing_of(life, election) for election in elections]
+    standings = [electorate.standing_of(life, election) for election in elections]
+    for standing in standings:
+        if standing is not None and not isinstance(standing.voter_class, VoterClass):
+            raise TypeError(f"{standing.voter_class!r} is no VoterClass")
+    return standings
 
 
 def _count(groups: Counter[tuple[str, Counts]], standing: Standing | None) -> None:

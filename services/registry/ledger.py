@@ -6,6 +6,7 @@ Everything that adds to the log or moves what is parked goes through here, one a
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from uuid import UUID, uuid4
 
 import orjson
@@ -54,7 +55,8 @@ class Ledger:
         head, now = await self._hold(connection)
         claims = await log.read_claims(connection, _keys_named(received))
         subjects, told = _subjects(received, claims), _told(received)
-        opened = await self._open(connection, head, now, claims, subjects, told)
+        written_of = _written_of(received, claims)
+        opened = await self._open(connection, head, now, claims, subjects, told, written_of)
         minutes = decide_all(received, opened.world, _circumstances(now), _identities())
         await self._write(connection, opened, minutes)
         await log.note_contact(connection, _sequences(received), now)
@@ -86,9 +88,10 @@ class Ledger:
         claims: dict[Key, Claim],
         subjects: set[bytes],
         told: Set[bytes] = frozenset(),
+        written_of: Set[bytes | None] = frozenset(),
     ) -> _Opened:
-        """What these subjects' events touch, what a day gone by may have overtaken, and whether
-        those who are told are known."""
+        """What these subjects' events touch, what a day gone by may have overtaken, whether those
+        who are told are known, and what those are called of whom is written in free words."""
         if may_move_by_time(head.accepted_at, now):
             subjects |= await log.read_overtaken(connection)
         wanted = list(subjects)
@@ -104,7 +107,26 @@ class Ledger:
         for row in await log.read_parked(connection, wanted):
             world.claims[row.key] = row.claim
             self._remember(world, row, keys)
+        waiting = chain.from_iterable(world.parked.values())
+        written_of |= {one.submitted.subject for one in waiting if one.submitted.texts}
+        await self._name(connection, world, keys, written_of & keys.keys())
         return _Opened(head, now, world, keys, frozenset(wrapped.keys() - keys.keys()))
+
+    async def _name(
+        self,
+        connection: AsyncConnection,
+        world: World,
+        keys: dict[bytes, bytes],
+        subjects: Set[bytes | None],
+    ) -> None:
+        """Bring the names in that these people were registered or corrected with."""
+        wanted = [subject for subject in subjects if subject is not None]
+        if not wanted:
+            return
+        for subject, content in await log.read_naming(connection, wanted):
+            data = orjson.loads(self.vault.open(content, keys[subject]))["data"]
+            if (name := data.get("name")) is not None:
+                world.names.setdefault(subject, set()).add(name)
 
     def _remember(self, world: World, row: log.ParkedRow, keys: dict[bytes, bytes]) -> None:
         subject = row.claim.subject
@@ -176,6 +198,19 @@ def _told(received: Sequence[Received]) -> set[bytes]:
         checked = one.arrived.checked
         if isinstance(checked, WellFormed) and checked.told:
             found |= checked.told.keys()
+    return found
+
+
+def _written_of(received: Sequence[Received], claims: dict[Key, Claim]) -> set[bytes | None]:
+    """Of whom the arrivals say something in free words, which may be their name."""
+    found: set[bytes | None] = set()
+    for one in received:
+        checked = one.arrived.checked
+        if isinstance(checked, WellFormed) and checked.texts:
+            target = checked.fact
+            if isinstance(target, EventRetracted) and (target.source, target.id) in claims:
+                found.add(claims[target.source, target.id].subject)
+            found.add(checked.subject)
     return found
 
 

@@ -80,6 +80,14 @@ _KEYS = text(
     "SELECT subject, wrapped_key FROM registry.vault_keys"
     " WHERE subject = ANY(CAST(:subjects AS bytea[]))"
 )
+_NAMING = text(
+    "SELECT r.subject, s.content FROM registry.residents r"
+    " JOIN registry.log l ON l.resident_id = r.resident_id AND l.type IN"
+    " ('id.dukcapil.resident.registered', 'id.dukcapil.biodata.corrected')"
+    " JOIN registry.submissions s"
+    " ON s.source = l.source AND s.event_id = l.event_id AND s.claims"
+    " WHERE r.subject = ANY(CAST(:subjects AS bytea[]))"
+)
 _MOVE_PARKED = text(
     "UPDATE registry.submissions s SET outcome = m.outcome, position = m.position,"
     " problem = CAST(m.problem AS json), warnings = string_to_array(m.warnings, ' ')"
@@ -248,6 +256,14 @@ async def read_wrapped_keys(
     """The wrapped keys of those of these subjects that are known; None where it was erased."""
     rows = await connection.execute(_KEYS, {"subjects": subjects})
     return {row.subject: row.wrapped_key for row in rows}
+
+
+async def read_naming(
+    connection: AsyncConnection, subjects: list[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """By subject, the sealed contents of what told these people's names."""
+    rows = await connection.execute(_NAMING, {"subjects": subjects})
+    return [(row.subject, row.content) for row in rows]
 
 
 async def append_log(

@@ -25,7 +25,16 @@ from services.registry.vault import Vault
 from shared.access import Role
 from shared.events.records import EventRecord, PublishedRecord, read_record
 from shared.topics import PARTITIONS, POPULATION_EVENTS
-from tests.support.builders import NIK, SOURCE, activated, died, recorded, registered, retracted
+from tests.support.builders import (
+    NIK,
+    SOURCE,
+    activated,
+    died,
+    event,
+    recorded,
+    registered,
+    retracted,
+)
 from tests.support.parts import Parts, cloned_database, fresh_topics
 
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
@@ -196,6 +205,19 @@ async def test_a_name_that_cannot_be_kept_as_it_is_is_kept_as_far_as_it_may_be(
         "SELECT event_id FROM registry.submissions WHERE NOT claims ORDER BY arrival",
     )
     assert [row["event_id"] for row in kept] == ["x" * 255, "a?b", "undo " + "*" * 17]
+
+
+async def test_the_residents_name_is_known_from_what_is_sealed(registry: Registry) -> None:
+    first = registered(id="one", name="Siti Aminah")
+    await send(registry, first)
+    waits = event("biodata.corrected", {"nik": NIK, "reason": "namanya Siti Amina", "sex": "P"})
+    correction = event("biodata.corrected", {"nik": NIK, "reason": "ketik", "name": "Siti Amina"})
+    undone = retracted(first)
+    undone["data"]["reason"] = "SITI AMINAH"
+    results = [(await send(registry, one))[0] for one in (correction, waits, undone)]
+    assert [result["outcome"] for result in results] == ["accepted", "rejected", "rejected"]
+    for result in results[1:]:
+        assert result["problem"]["errors"][0]["field"] == "data.reason"
 
 
 async def test_a_batch_of_nothing_is_answered_with_nothing(lasting_registry: Registry) -> None:

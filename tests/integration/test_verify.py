@@ -60,10 +60,20 @@ def test_since_a_link_only_what_came_after_is_read_and_a_change_of_it_is_named(l
         assert "do not give the root" in early.faults()[0]
 
 
+def test_a_copy_is_proved_by_its_address_alone(left: Left) -> None:
+    with left.copy() as dsn:
+        asyncio.run(execute(dsn, "DELETE FROM registry.log WHERE position = 57"))
+        told = left.verify("--since", "10", dsn=dsn, bootstrap="")
+    assert told.status == 1, told
+    assert "position 57 is missing" in told.faults()[0]
+
+
 def test_what_cannot_be_proved_is_said_in_one_sentence(left: Left) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     cases = [
         (left.verify("--since", "2024-13-01"), "neither a log position nor a time"),
+        (left.verify("--since", "2999-01-01T00:00:00Z"), "lies in the future"),
+        (left.verify(bootstrap=""), "CACAH_KAFKA_BOOTSTRAP"),
         (left.verify("--since", "1.5"), "neither a log position nor a time"),
         (left.verify("--since", "99999999999999999999"), "lies beyond the end of the log"),
         (left.verify(dsn=f"postgresql://cacah@{nowhere}/cacah"), "cacah up"),

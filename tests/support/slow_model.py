@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -216,8 +216,8 @@ def is_time(value: object) -> bool:
     if not isinstance(value, str) or not re.fullmatch(form, value):
         return False
     try:
-        parse_time(value).astimezone(JAKARTA)
-    except (ValueError, OverflowError):
+        parse_time(value)
+    except ValueError:
         return False
     return True
 
@@ -226,8 +226,14 @@ def is_time(value: object) -> bool:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time."""
-    return datetime.fromisoformat(text.upper())
+    """Read an RFC 3339 time; the ends of what can be reckoned with stand for what is beyond."""
+    moment = datetime.fromisoformat(text.upper())
+    try:
+        moment.astimezone(JAKARTA)
+    except OverflowError:
+        ends = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 16, tzinfo=UTC)
+        return ends[moment.year > 1]
+    return moment
 
 
 def kind_of(event: Event) -> str:

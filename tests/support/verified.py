@@ -98,7 +98,7 @@ class Left:
             env=clean
             | {
                 "CACAH_DATABASE_URL": dsn or self.dsn,
-                "CACAH_KAFKA_BOOTSTRAP": bootstrap or self.bootstrap,
+                "CACAH_KAFKA_BOOTSTRAP": self.bootstrap if bootstrap is None else bootstrap,
             },
             cwd=CHECKOUT,
             capture_output=True,

@@ -448,3 +448,69 @@ def test_somebody_elses_copy_of_an_event_is_forbidden_and_kept_each_time() -> No
         minutes = take(world, sent, allowed=False)
         assert minutes.answers[0].outcome is Outcome.REJECTED
         assert [(kept.claims, kept.fate.position) for kept in minutes.kept] == [(False, None)]
+
+
+def correcting(reason: str, **biodata: str) -> dict[str, Any]:
+    return event("biodata.corrected", {"nik": NIK, "reason": reason} | biodata)
+
+
+@pytest.mark.parametrize(
+    ("sent", "member"),
+    [
+        (correcting("tertulis SITI  Aminah", name="Siti Amina"), "data.reason"),
+        (correcting("mestinya siti amina", name="Siti Amina"), "data.reason"),
+        (correcting("Siti Aminah seorang wanita", sex="P"), "data.reason"),
+        (told_of(relocated(), letter_no="SKPWNI/Siti-Aminah/3"), "data.letter_no"),
+        (
+            told_of(retracted(registered(id="one")), reason="Siti Aminah, lain"),
+            "data.reason",
+        ),
+    ],
+)
+def test_the_residents_name_may_not_be_written_where_everybody_reads(
+    sent: dict[str, Any], member: str
+) -> None:
+    world = a_world()
+    take(world, registered(id="one", name="Siti Aminah"))
+    minutes = take(world, sent)
+    problem = minutes.answers[0].problem
+    assert problem is not None
+    assert (problem.type, problem.field) == (ProblemType.INVALID, member)
+    assert "Siti" not in problem.detail
+    assert [kept.claims for kept in minutes.kept] == [True]
+
+
+@pytest.mark.parametrize("reason", ["salah ketik", "kakak Siti Aminahtun", "Siti", "Aminah Siti"])
+def test_other_words_are_a_reason(reason: str) -> None:
+    world = a_world()
+    take(world, registered(id="one", name="Siti Aminah"))
+    (answer,) = take(world, correcting(reason, sex="P")).answers
+    assert answer.outcome is Outcome.ACCEPTED
+
+
+def test_a_name_of_before_is_a_name_still_and_anothers_is_not() -> None:
+    world = a_world()
+    take(
+        world,
+        registered(id="one", name="Siti Aminah"),
+        correcting("salah ketik", name="Siti Amina"),
+        registered(OTHER, id="two", name="Budi"),
+    )
+    reasons = ("Siti Aminah", "Siti Amina", "Budi")
+    answers = take(world, *(correcting(reason, sex="P") for reason in reasons)).answers
+    assert [answer.outcome for answer in answers] == [
+        Outcome.REJECTED,
+        Outcome.REJECTED,
+        Outcome.ACCEPTED,
+    ]
+
+
+def test_what_waits_and_tells_the_name_is_refused_when_it_is_known() -> None:
+    world = a_world()
+    waits = told_of(relocated(), letter_no="SKPWNI/Siti Aminah")
+    assert take(world, waits).answers[0].outcome is Outcome.PARKED
+    minutes = take(world, registered(id="one", name="Siti Aminah"))
+    (moved,) = minutes.moved
+    assert moved.problem is not None
+    assert (moved.outcome, moved.problem.field) == (Outcome.REJECTED, "data.letter_no")
+    assert [entry.logged.id for entry in minutes.entries] == ["one"]

@@ -21,7 +21,7 @@ from services.registry.domain.decide import (
     warnings_on,
 )
 from services.registry.domain.resident import Resident, evolve
-from services.registry.domain.secrecy import HOLDS_A_NIK, NAMES
+from services.registry.domain.secrecy import HOLDS_A_NIK, HOLDS_THE_NAME, NAMES, text_with
 from services.registry.domain.submissions import Arrival, WellFormed
 from shared.events.facts import EventRetracted, LoggedFact
 from shared.problems import Problem, ProblemType
@@ -83,7 +83,8 @@ class World:
 
     `claims` by source and id, of the arrivals and of what they retract; `residents` and `parked`
     (in order of arrival) by subject. `known` has those of the subjects concerned, or told in the
-    arrivals, of whom anything was ever sent. `position` and `arrival` are the last ones given.
+    arrivals, of whom anything was ever sent; `names` what those were called of whom something is
+    written in free words. `position` and `arrival` are the last ones given.
     """
 
     position: int
@@ -92,6 +93,7 @@ class World:
     residents: dict[bytes, Resident | None] = field(default_factory=dict)
     parked: dict[bytes, list[Waiting]] = field(default_factory=dict)
     known: set[bytes] = field(default_factory=set)
+    names: dict[bytes, set[str]] = field(default_factory=dict)
 
 
 class Entry(NamedTuple):
@@ -178,20 +180,31 @@ class _Session:
         first = self.world.claims.get(key)
         if first is not None and first.fingerprint == received.fingerprint:
             return _repeat(key, first)
-        if (member := self._telling(arrived.checked)) is not None:
-            problem = Problem(ProblemType.INVALID, f"{member} {HOLDS_A_NIK}.", member)
-            claims = first is None and member not in NAMES
+        if (problem := self._telling(arrived.checked)) is not None:
+            claims = first is None and problem.field not in NAMES
             return self._keep(received, _rejection(problem), claims)
         if first is None:
             return self._decide_first(received, key, arrived.checked)
         return self._keep(received, _rejection(_id_reused()), claims=False)
 
-    def _telling(self, submitted: WellFormed) -> str | None:
-        """The member by which everybody could read the NIK of somebody who is known."""
-        if not submitted.told:
-            return None
-        known = self.world.known
-        return next((member for nik, member in submitted.told.items() if nik in known), None)
+    def _telling(self, submitted: WellFormed) -> Problem | None:
+        """What is wrong where everybody could read somebody's NIK, or the resident's name."""
+        for nik, member in submitted.told.items():
+            if nik in self.world.known:
+                return _secret(member, HOLDS_A_NIK)
+        naming = self._naming(submitted) if submitted.texts else None
+        return None if naming is None else _secret(naming, HOLDS_THE_NAME)
+
+    def _naming(self, submitted: WellFormed) -> str | None:
+        """The member that holds a name of the resident's, of before or of now."""
+        names = set[str]() if submitted.name is None else {submitted.name}
+        subject = submitted.subject
+        if isinstance(submitted.fact, EventRetracted):
+            claim = self.world.claims.get((submitted.fact.source, submitted.fact.id))
+            subject = claim.subject if claim else None
+        if subject is not None:
+            names |= self.world.names.get(subject, set())
+        return text_with(names, submitted.texts)
 
     def _refuse(self, received: Received, problem: Problem) -> Answer:
         """A refusal for its form; the same again is answered alike and not kept twice."""
@@ -259,6 +272,8 @@ class _Session:
         fate.outcome, fate.position = Outcome.ACCEPTED, logged.position
         fate.logged, fate.subject = logged, subject
         self.world.residents[subject] = evolve(self.world.residents.get(subject), logged)
+        if submitted.name is not None:
+            self.world.names.setdefault(subject, set()).add(submitted.name)
         self.minutes.entries.append(Entry(logged, submitted))
 
     def _belongs_to(self, submitted: WellFormed) -> tuple[bytes, UUID]:
@@ -324,6 +339,9 @@ class _Session:
         claim = self.world.claims[waiting.key]
         resident, target = self._concerned(waiting.submitted)
         decision = decide(waiting.submitted, resident, target, self.circumstances)
+        if isinstance(decision, Accept):
+            # Who the resident is, nobody knew when it came.
+            decision = self._telling(waiting.submitted) or decision
         match decision:
             case Park():
                 return False
@@ -339,6 +357,10 @@ class _Session:
 
 def _rejection(problem: Problem) -> Claim:
     return Claim(0, b"", Outcome.REJECTED, Outcome.REJECTED, problem=problem)
+
+
+def _secret(member: str, fault: str) -> Problem:
+    return Problem(ProblemType.INVALID, f"{member} {fault}.", member)
 
 
 def _id_reused() -> Problem:

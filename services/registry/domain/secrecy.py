@@ -3,11 +3,12 @@
 The log serves an event's `source`, `id` and texts as they were sent. That its own NIK or name is
 in them can be seen at once. Another's NIK cannot be told from a clock or a counter of as many
 digits; so whatever reads as one is given on by its subject, and those of somebody whom the
-registry knows are refused when it decides.
+registry knows are refused when it decides; and so is the resident's name, which only the registry
+knows, in what was written about them.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from services.registry.domain import nik as niks
@@ -20,11 +21,12 @@ NAMES: Final = ("id", "source")
 _TEXTS: Final = ("letter_no", "reason", "verdict_no")
 # No number goes on across it.
 _BETWEEN: Final = "\n"
+_NOTHING: Final[Mapping[str, str]] = {}
 _WORD: Final = re.compile(r"\w+")
 
 HOLDS_OWN_NIK: Final = "must not hold the resident's NIK"
 HOLDS_A_NIK: Final = "must not hold the NIK of anybody; write it without"
-HOLDS_OWN_NAME: Final = "must not hold the resident's name; send it in data.name alone"
+HOLDS_THE_NAME: Final = "must not hold the resident's name; write it without"
 
 Told = Sequence[tuple[str, str]]
 
@@ -39,26 +41,30 @@ def is_named_by_its_nik(event: Mapping[str, Any], names: Sequence[str] = NAMES) 
     return nik in read or (niks.may_be_read_in(read) and nik in niks.readable_in(read))
 
 
+def texts_of(data: Mapping[str, Any]) -> Mapping[str, str]:
+    """What somebody wrote in words of their own, by its member."""
+    found: dict[str, str] = {}
+    for member in _TEXTS:
+        if isinstance(text := data.get(member), str):
+            found[f"data.{member}"] = text
+    return found or _NOTHING
+
+
 def niks_told(event: Mapping[str, Any], data: Mapping[str, Any]) -> Told:
     """All that reads as a NIK in what the log serves of an event, each with its member."""
     texts = {member: event[member] for member in NAMES}
-    for member in _TEXTS:
-        if isinstance(text := data.get(member), str):
-            texts[f"data.{member}"] = text
+    texts.update(texts_of(data))
     if not niks.may_be_read_in(_BETWEEN.join(texts.values())):
         return ()
     return [(member, nik) for member, text in texts.items() for nik in niks.readable_in(text)]
 
 
-def fault_of(told: Told, data: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The member that tells the NIK or name of the event's own resident, and what is wrong."""
-    own = data.get("nik")
-    for member, nik in told:
-        if nik == own:
-            return member, HOLDS_OWN_NIK
-    name, reason = data.get("name"), data.get("reason")
-    if name and reason and _words(name) in _words(reason):
-        return "data.reason", HOLDS_OWN_NAME
+def text_with(names: Iterable[str], texts: Mapping[str, str]) -> str | None:
+    """The member whose text holds one of these names, in whatever case it is written."""
+    for member, text in texts.items():
+        read = _words(text)
+        if any(_words(name) in read for name in names):
+            return member
     return None
 
 

@@ -6,7 +6,7 @@ is kept whatever becomes of it. Its content is either `WellFormed` or a `Problem
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -23,7 +23,7 @@ from services.registry.domain.forms import (
 )
 from services.registry.domain.reading import Unfit, made_out, misfit, written
 from services.registry.domain.secrecy import SubjectOf
-from shared.calendar import is_incomplete
+from shared.calendar import is_incomplete, office_date
 from shared.events.codec import read_fact
 from shared.events.facts import TYPE_PREFIX, Fact
 from shared.problems import Problem, ProblemType
@@ -38,8 +38,11 @@ _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?P<second>[0-5][0-9]|60)"
     r"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-_FIRST_DAY: Final = date(1, 1, 3)
-_LAST_DAY: Final = date(9999, 12, 29)
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, 16, tzinfo=UTC)
+# No offset carries what lies between them out of the calendar.
+_EARLY: Final = date(1, 1, 3)
+_LATE: Final = date(9999, 12, 29)
 _MEMBER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -50,7 +53,7 @@ class WellFormed(NamedTuple):
     `birth_date` the date as written where there is one; `subject` the keyed hash of `nik`.
     A retraction has no NIK: its subject is that of the event that it retracts. `told` has the
     subjects of all numbers that everybody could read in it and take for a NIK, each with its
-    member.
+    member; `texts`, by their members, what the log will serve that was written in free words.
     """
 
     type: str
@@ -62,6 +65,8 @@ class WellFormed(NamedTuple):
     fact: Fact
     data: str
     told: Mapping[bytes, str]
+    name: str | None
+    texts: Mapping[str, str]
 
 
 class Arrival(NamedTuple):
@@ -225,10 +230,11 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
     name = event["type"].removeprefix(TYPE_PREFIX)
     if (problem := _check_data(name, data)) is not None:
         return problem
-    niks_told = secrecy.niks_told(event, data)
-    if (fault := secrecy.fault_of(niks_told, data)) is not None:
-        return _invalid(*fault)
     nik = data.get("nik")
+    niks_told = secrecy.niks_told(event, data)
+    for member, told in niks_told:
+        if told == nik:
+            return _invalid(member, secrecy.HOLDS_OWN_NIK)
     served = {key: value for key, value in data.items() if key not in ("nik", "name")}
     return WellFormed(
         type=event["type"],
@@ -240,28 +246,41 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
         fact=read_fact(event["type"], served),
         data=orjson.dumps(served).decode(),
         told={subject_of(told): member for member, told in niks_told},
+        name=data.get("name"),
+        texts=secrecy.texts_of(data),
     )
 
 
 def parse_time(written: Any) -> datetime | None:
     """An RFC 3339 time with an offset; None for anything else.
 
-    A leap second counts as the second after it, fractions beyond microseconds are cut.
+    A leap second counts as the second after it, fractions beyond microseconds are cut. What lies
+    beyond the years 1 to 9999, in UTC or at the office, counts as their first or last moment.
     """
     match = _TIME.fullmatch(written) if isinstance(written, str) else None
     if match is None:
         return None
     text = written.upper()
+    is_leap = match["second"] == "60"
+    if is_leap:
+        begin, end = match.span("second")
+        text = f"{text[:begin]}59{text[end:]}"
     try:
-        if match["second"] == "60":
-            begin, end = match.span("second")
-            moment = datetime.fromisoformat(f"{text[:begin]}59{text[end:]}") + timedelta(seconds=1)
-        else:
-            moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+    except ValueError:
         return None
-    # Rules compare instants and the office's days; both must be within Python's calendar.
-    return moment if _FIRST_DAY <= moment.date() <= _LAST_DAY else None
+    leap = timedelta(seconds=1 if is_leap else 0)
+    is_far = not _EARLY <= moment.date() <= _LATE
+    return _within_calendar(moment, leap) if is_far else moment + leap
+
+
+def _within_calendar(moment: datetime, leap: timedelta) -> datetime:
+    """Rules compare instants and the office's days; both must be within Python's calendar."""
+    try:
+        office_date(moment + leap)
+    except OverflowError:
+        return _FIRST if moment.date() < _EARLY else _LAST
+    return moment + leap
 
 
 def _check_data(name: str, data: dict[str, Any]) -> Problem | None:
