@@ -73,16 +73,19 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     async def run() -> None:
         await _until_done("preparing", lambda: prepare(engine))
         prepared.set()
-        await asyncio.gather(
-            _for_ever("consuming", subscriber.run),
-            _for_ever("announcing", announcer.run),
-            _for_ever("announcing voters", voter_announcer.run),
-            _for_ever("folding elections", refolder.run),
-            _for_ever("filling histories", backfiller.run),
-            _for_ever("making checkpoints", Checkpointer(engine).run),
-            _for_ever("telling of voters again", reteller.run),
-            _for_ever("watching the cut", watch.run),
-        )
+        # A group waits for all of them to end; gathered, the first to end would let the others be.
+        async with asyncio.TaskGroup() as group:
+            for what, part in {
+                "consuming": subscriber.run,
+                "announcing": announcer.run,
+                "announcing voters": voter_announcer.run,
+                "folding elections": refolder.run,
+                "filling histories": backfiller.run,
+                "making checkpoints": Checkpointer(engine).run,
+                "telling of voters again": reteller.run,
+                "watching the cut": watch.run,
+            }.items():
+                group.create_task(_for_ever(what, part))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -137,6 +140,10 @@ async def _until_done(what: str, attempt: Callable[[], Awaitable[None]]) -> None
         try:
             return await attempt()
         except Exception as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # What failed while it was being ended must not keep it from ending.
+                raise asyncio.CancelledError from error
             _tell(what, error)
         await asyncio.sleep(RETRY_S)
 

@@ -114,6 +114,19 @@ async def told(notifier: NotifierProcess, residents: int) -> list[dict[str, Any]
     return await notifier.until_told(dict.fromkeys(VILLAGES, residents))
 
 
+async def voters_told(notifier: NotifierProcess, changes: int) -> list[dict[str, Any]]:
+    """The voters' feed, once it has told so many changes: it is told apart from the villages'."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await notifier.client.get(
+                f"/v1/elections/{ELECTION}/voters/changes?limit=10000"
+            )
+            found: list[dict[str, Any]] = answer.json()["changes"]
+            if len(found) >= changes:
+                return found
+            await asyncio.sleep(0.1)
+
+
 async def until_whole(rows: Callable[[], Any], last: int, follower: CommandProcess) -> None:
     """Wait until a target has everything; it never has anything else."""
 
@@ -155,9 +168,7 @@ async def test_every_target_has_each_change_once_whoever_is_killed(
     changes = "cacah_village_changes"
     await until_whole(lambda: rows_of_postgres(dsn, changes), last, followers[0])
     await until_whole(lambda: rows_of_sqlite(sqlite_file, changes), last, followers[1])
-    voters_feed = (
-        await notifier.client.get(f"/v1/elections/{ELECTION}/voters/changes?limit=10000")
-    ).json()["changes"]
+    voters_feed = await voters_told(notifier, LAST * len(VOTERS))
     await until_whole(lambda: rows_of_csv(csv_file), len(voters_feed), followers[2])
     for follower in followers:
         await follower.until_following()

@@ -291,7 +291,9 @@ async def test_after_three_days_it_is_disabled_and_resumed_without_loss(
         assert found.why is Why.FAILING
         assert found.since - datetime.now(UTC) > timedelta(days=2, hours=23)
         attempts = await office.attempts(subscription)
-        assert len(attempts) == len(receiver.received)
+        # On a busy machine one may end before the receiver has it, or before its answer is here.
+        answered = [attempt for attempt in attempts if attempt["status"]]
+        assert len(answered) <= len(receiver.received) <= len(attempts)
         for village in (VILLAGE, OTHER):
             tried = [a["time"] for a in attempts if a["village"] == village]
             assert 70 < len(tried) <= most_attempts()

@@ -35,12 +35,18 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             there_reader, there_writer = await asyncio.open_connection(*self._target)
         except OSError:
+            self._writers.remove(writer)
             writer.transport.abort()
             return
-        self._writers |= {writer, there_writer}
+        self._writers.add(there_writer)
+        if self._server is None:
+            # Shut meanwhile.
+            writer.transport.abort()
+            there_writer.transport.abort()
         await asyncio.gather(self._copy(reader, there_writer), self._copy(there_reader, writer))
         self._writers -= {writer, there_writer}
 
