@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
 
+# What has been told to end closes what it holds in less, and is told so again after that.
+ENDING_S: Final = 3.0
+
 
 def create_app(settings: ProjectionsSettings) -> FastAPI:
     """Projections as an application; starting it starts consuming and announcing."""
@@ -73,19 +76,21 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
     async def run() -> None:
         await _until_done("preparing", lambda: prepare(engine))
         prepared.set()
-        # A group waits for all of them to end; gathered, the first to end would let the others be.
-        async with asyncio.TaskGroup() as group:
-            for what, part in {
-                "consuming": subscriber.run,
-                "announcing": announcer.run,
-                "announcing voters": voter_announcer.run,
-                "folding elections": refolder.run,
-                "filling histories": backfiller.run,
-                "making checkpoints": Checkpointer(engine).run,
-                "telling of voters again": reteller.run,
-                "watching the cut": watch.run,
-            }.items():
-                group.create_task(_for_ever(what, part))
+        parts = {
+            "consuming": subscriber.run,
+            "announcing": announcer.run,
+            "announcing voters": voter_announcer.run,
+            "folding elections": refolder.run,
+            "filling histories": backfiller.run,
+            "making checkpoints": Checkpointer(engine).run,
+            "telling of voters again": reteller.run,
+            "watching the cut": watch.run,
+        }
+        tasks = [asyncio.create_task(_for_ever(what, part)) for what, part in parts.items()]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            await _end(tasks)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -146,6 +151,15 @@ async def _until_done(what: str, attempt: Callable[[], Awaitable[None]]) -> None
                 raise asyncio.CancelledError from error
             _tell(what, error)
         await asyncio.sleep(RETRY_S)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel parts until they have ended: a driver that catches its own cancelling at that moment
+    catches ours with it."""
+    while not all(task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=ENDING_S)
 
 
 async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
