@@ -21,14 +21,22 @@ def database_of(home: Path | None) -> str:
     given = os.environ.get(DATABASE_SETTING)
     if given and home is None:
         return given
+    return database_url(running_stack(home, DATABASE_SETTING))
+
+
+def running_stack(home: Path | None, missing: str) -> StackSettings:
+    """The settings of the stack that runs in the home; `missing` would do instead of it.
+
+    Raises StackError when no stack runs there.
+    """
     settings = StackSettings()
     settings = settings.at(home or settings.home)
     if holder(settings.home) is None:
         raise StackError(
             f"no stack runs in {settings.home}; start it with `cacah up`,"
-            f" name its home with --home, or set {DATABASE_SETTING}"
+            f" name its home with --home, or set {missing}"
         )
-    return database_url(settings)
+    return settings
 
 
 def reason_of(error: Exception) -> str:

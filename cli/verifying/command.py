@@ -12,16 +12,15 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from cli.stack import StackError, StackSettings
-from cli.stack.home import holder
+from cli.database import DATABASE_SETTING, running_stack
+from cli.stack import StackError
 from cli.stack.postgres import database_url
 from cli.verifying.running import Screen, Servers, run, run_since, workers
 from cli.verifying.screen import Shown
-from cli.verifying.snapshot import connected
+from cli.verifying.snapshot import HEAD, connected
 from cli.verifying.waiting import settle
 from shared.database import plain_dsn
 
-DATABASE_SETTING: Final = "CACAH_DATABASE_URL"
 KAFKA_SETTING: Final = "CACAH_KAFKA_BOOTSTRAP"
 
 DIFFERS: Final = 1
@@ -30,7 +29,6 @@ WAIT_S: Final = 20.0
 
 _RECORDED_BY: Final = "SELECT coalesce(max(position), 0) FROM registry.log WHERE recorded_at <= $1"
 _LIES_AHEAD: Final = "SELECT $1::timestamptz > now()"
-_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 
 _AWAY: Final = (
     asyncpg.PostgresError,
@@ -89,7 +87,7 @@ async def _position(servers: Servers, since: str) -> int:
             if await connection.fetchval(_LIES_AHEAD, moment):
                 raise _refused("lies in the future; nothing was recorded since")
             return int(await connection.fetchval(_RECORDED_BY, moment))
-        head = int(await connection.fetchval(_HEAD))
+        head = int(await connection.fetchval(HEAD))
     if len(since) > len(str(head)) or int(since) > head:
         raise _refused(f"lies beyond the end of the log, which is {head}")
     return int(since)
@@ -131,14 +129,8 @@ def _servers(home: Path | None, is_log_alone: bool) -> Servers:
     bootstrap = os.environ.get(KAFKA_SETTING) if named else None
     if database and (bootstrap or is_log_alone):
         return Servers(plain_dsn(database), bootstrap or "")
-    settings = StackSettings()
-    settings = settings.at(home or settings.home)
-    if holder(settings.home) is None:
-        missing = KAFKA_SETTING if database else f"{DATABASE_SETTING} and {KAFKA_SETTING}"
-        raise StackError(
-            f"no stack runs in {settings.home}; start it with `cacah up`, name its home with"
-            f" --home, or set {missing}"
-        )
+    missing = KAFKA_SETTING if database else f"{DATABASE_SETTING} and {KAFKA_SETTING}"
+    settings = running_stack(home, missing)
     return Servers(
         plain_dsn(database) if database else database_url(settings, driver=""),
         bootstrap or f"127.0.0.1:{settings.kafka_port}",

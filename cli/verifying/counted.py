@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from cli.verifying.snapshot import Connection
+from cli.verifying.snapshot import HEAD, Connection
 from services.projections.queries import defined
 from shared.elections import Election
 from shared.topics import PARTITIONS
@@ -19,7 +19,6 @@ _ELECTIONS: Final = (
     " history_from FROM projections.elections ORDER BY id"
 )
 _MARKS: Final = "SELECT partition, position FROM projections.marks ORDER BY partition"
-_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ async def read_counted(connection: Connection, seed: int) -> Counted:
         elections=[defined(row["id"], _definition(row)) for row in rows],
         history_from={row["id"]: row["history_from"] for row in rows},
         marks=marks,
-        head=await connection.fetchval(_HEAD),
+        head=await connection.fetchval(HEAD),
         samples=sorted(chance.sample(range(1, cut + 1), min(SAMPLES, cut))),
     )
 

@@ -23,7 +23,7 @@ from cli.verifying import (
 from cli.verifying.counted import Counted, read_counted
 from cli.verifying.folding import Folded, Job, fold_share
 from cli.verifying.proof import Proof
-from cli.verifying.snapshot import Connection, Snapshot, held
+from cli.verifying.snapshot import HEAD, Connection, Snapshot, held
 from services.projections.folding import shares
 
 WORKERS: Final = 2
@@ -84,7 +84,7 @@ async def run(servers: Servers, seed: int, wait_s: float, screen: Screen, reader
 async def run_since(servers: Servers, since: int, screen: Screen, readers: Workers) -> bool:
     """Prove the log alone, from the last link at or before a position; whether it holds."""
     async with held(servers.dsn) as (connection, snapshot):
-        head = await connection.fetchval("SELECT coalesce(max(position), 0) FROM registry.head")
+        head = await connection.fetchval(HEAD)
         screen.expect(max(0, head - since), readers.read)
         screen.begin(log.NAME)
         proof: Proof = await _in(readers.pool, log.prove_log, snapshot, since)

@@ -12,6 +12,9 @@ CONNECT_TIMEOUT_S: Final = 5.0
 # Rows that a cursor fetches at a time.
 CURSOR_ROWS: Final = 5_000
 
+# Without a head the log is held to end before its first position, and what it has is named.
+HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
+
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Whole tables are held against each other: where the planner would go through one for each row of
 # another, it only guesses wrongly how many rows there are.

@@ -1,7 +1,7 @@
 """KPU's supplements: one chain for each election, and each still what the voters' feed told."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -46,7 +46,7 @@ async def prove_supplements(connection: Connection) -> Proof:
 
 async def _fault(connection: Connection, rows: list[Any]) -> str | None:
     """What is wrong with the first supplement of an election that is not as it was made."""
-    voters: Counter[str] = Counter()
+    voters: Mapping[str, int] = {}
     end, before = 0, None
     for number, row in enumerate(rows, start=1):
         head = Head(**{name: row[name] for name in Head._fields})
@@ -55,10 +55,10 @@ async def _fault(connection: Connection, rows: list[Any]) -> str | None:
             return f"{head.election}: supplement {number} is missing, {head.number} follows"
         if number == 1:
             end = head.from_sequence
-            await _take(voters, _told(connection, head.election, 0, end))
+            voters = await _voters_at(connection, head.election, end)
         if (head.from_sequence, head.previous_hash) != (end, before):
             return f"{which} does not follow the one before it"
-        closing = Closing(head, {village: count for village, count in voters.items() if count})
+        closing = Closing(head, voters)
         last = head.from_sequence
         async for entries in _told(connection, head.election, end, head.to_sequence):
             if [entry.sequence for entry in entries] != list(
@@ -67,7 +67,6 @@ async def _fault(connection: Connection, rows: list[Any]) -> str | None:
                 return f"{which}: the voters' feed has a gap after change {last}"
             last = entries[-1].sequence
             closing.take(entries)
-            _move(voters, entries)
         if last != head.to_sequence:
             return f"{which} goes up to change {head.to_sequence}, the voters' feed has {last}"
         totals, digest = closing.finish()
@@ -76,7 +75,20 @@ async def _fault(connection: Connection, rows: list[Any]) -> str | None:
         if digest.hex() != row["hash"]:
             return f"{which}: its hash is not that of its head, its changes and its totals"
         end, before = head.to_sequence, row["hash"]
+        voters = {total.village: total.after for total in totals if total.after}
     return None
+
+
+async def _voters_at(connection: Connection, election: str, sequence: int) -> dict[str, int]:
+    """By village, how many voters the feed has told of up to a sequence."""
+    voters: Counter[str] = Counter()
+    async for entries in _told(connection, election, 0, sequence):
+        for entry in entries:
+            if entry.from_village is not None:
+                voters[entry.from_village] -= 1
+            if entry.to_village is not None:
+                voters[entry.to_village] += 1
+    return {village: count for village, count in voters.items() if count}
 
 
 async def _told(
@@ -85,16 +97,3 @@ async def _told(
     cursor = await connection.cursor(_TOLD, election, after, last)
     while rows := await cursor.fetch(CURSOR_ROWS):
         yield [Entry(*row) for row in rows]
-
-
-async def _take(voters: Counter[str], told: AsyncIterator[list[Entry]]) -> None:
-    async for entries in told:
-        _move(voters, entries)
-
-
-def _move(voters: Counter[str], entries: list[Entry]) -> None:
-    for entry in entries:
-        if entry.from_village is not None:
-            voters[entry.from_village] -= 1
-        if entry.to_village is not None:
-            voters[entry.to_village] += 1

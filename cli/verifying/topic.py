@@ -16,14 +16,13 @@ import orjson
 from cli.verifying import counter
 from cli.verifying.log import ENTRIES
 from cli.verifying.proof import REPUBLISH, Proof, difference
-from cli.verifying.snapshot import CURSOR_ROWS, Snapshot, reading
+from cli.verifying.snapshot import CURSOR_ROWS, HEAD, Snapshot, reading
 from cli.verifying.topic_reading import records
 from shared.events.records import LogEntry, partition_of, write_event
 from shared.topics import PARTITIONS, POPULATION_EVENTS
 
 NAME: Final = "topic"
 
-_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 _MARKS: Final = "SELECT partition, last_event, published_up_to FROM registry.relay_marks"
 
 
@@ -102,7 +101,7 @@ def prove_topic(snapshot: Snapshot, bootstrap: str) -> Proof:
 async def _prove(snapshot: Snapshot, bootstrap: str) -> Proof:
     partitions = [Partition(number) for number in range(PARTITIONS)]
     async with reading(snapshot) as connection:
-        head = await connection.fetchval(_HEAD)
+        head = await connection.fetchval(HEAD)
         marks = {row[0]: (row[1], row[2]) for row in await connection.fetch(_MARKS)}
         cursor = await connection.cursor(ENTRIES, 0)
         while rows := await cursor.fetch(CURSOR_ROWS):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from cli.verifying.snapshot import Connection, connected
+from cli.verifying.snapshot import HEAD, Connection, connected
 
 POLL_S: Final = 0.2
 
@@ -16,7 +16,6 @@ _COUNTED: Final = (
     " AND NOT EXISTS (SELECT FROM projections.voter_differences JOIN projections.folds"
     " USING (fold) WHERE switched_at IS NOT NULL)"
 )
-_HEAD: Final = "SELECT coalesce(max(position), 0) FROM registry.head"
 _REVISIONS: Final = "SELECT election, village, revision FROM projections.tallies WHERE revision > 0"
 _BEHIND: Final = (
     "SELECT count(*) FROM unnest($1::text[], $2::text[], $3::bigint[])"
@@ -43,7 +42,7 @@ async def settle(dsn: str, within_s: float) -> bool:
     It may be that it is not: a service is stopped, or the numbers are wrong. The proofs say which.
     """
     async with connected(dsn) as connection:
-        head = await connection.fetchval(_HEAD)
+        head = await connection.fetchval(HEAD)
     now_s = asyncio.get_running_loop().time
     end_s = now_s() + within_s
 
