@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from sqlalchemy.exc import DBAPIError
@@ -34,6 +34,7 @@ from services.notifier.voter_feed import VOTER_CHANNEL, VoterFeed
 from shared.access import Tokens
 from shared.database import create_engine
 from shared.problems import Problem, ProblemType
+from shared.running import Part, running
 from shared.topics import VOTER_CHANGES, VOTER_PERSONS
 from shared.web import problem_response, service_app
 
@@ -54,6 +55,7 @@ class Following:
     def __init__(
         self, name: FeedName, feed: SequencedFeed, past: SequencedFeed, tailer: Tailer
     ) -> None:
+        self._name = name.value
         self._tailer = tailer
         self._announcer = Announcer(feed, tailer.name)
         self.streams = Streams(past, tailer, metrics.STREAMED_S.labels(name.value))
@@ -63,8 +65,11 @@ class Following:
         self._tailer.give(numbered)
         self._announcer.wake()
 
-    def parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return self._tailer.run(), self._announcer.run()
+    def parts(self) -> dict[str, Part]:
+        return {
+            f"following the feed of {self._name}": self._tailer.run,
+            f"announcing the feed of {self._name}": self._announcer.run,
+        }
 
 
 class AllStreams:
@@ -128,8 +133,8 @@ class Webhooks:
         if self._delivering is not None:
             self._delivering.wake()
 
-    def parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return (self._delivering.run(),) if self._delivering is not None else ()
+    def parts(self) -> dict[str, Part]:
+        return {} if self._delivering is None else {"delivering to webhooks": self._delivering.run}
 
     async def close(self) -> None:
         self._resolver.close()
@@ -174,21 +179,18 @@ def create_app(settings: NotifierSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts = (
-            subscriber.run(),
-            voter_subscriber.run(),
-            *villages.parts(),
-            *voters.parts(),
-            *webhooks.parts(),
-            acknowledgements.measure(),
-        )
-        tasks = [asyncio.create_task(part) for part in parts]
+        parts = {
+            "numbering villages": subscriber.run,
+            "numbering voters": voter_subscriber.run,
+            **villages.parts(),
+            **voters.parts(),
+            **webhooks.parts(),
+            "measuring acknowledgements": acknowledgements.measure,
+        }
         try:
-            yield
+            async with running(parts):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await webhooks.close()
             await past.dispose()
             await engine.dispose()

@@ -9,9 +9,10 @@ raises would be passed over by the next acknowledgement, so ours does not: it re
 """
 
 import asyncio
+import contextlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, cast
@@ -43,17 +44,19 @@ LOOK_S: Final = 1.0
 PING_S: Final = 2.0
 GRACE_S: Final = 3.0
 
-# A consumer that has no partitions for this long while Kafka answers is made anew.
-STUCK_S: Final = 60.0
+# A broker that lost its disk may never answer what it was asked before; Kafka's own 40 s are most
+# of the minute within which all must be whole again.
+REQUEST_TIMEOUT_MS: Final = 10_000
 
-# A group that met while its topic was away has dealt out nothing, and nothing makes it meet again
-# when the topic is back: one that was given nothing for this long joins anew.
-EMPTY_HANDED_S: Final = 10.0
+# A consumer that stands still for this long while Kafka answers is made anew. A group that met
+# while its topic was away has dealt out nothing, and nothing makes it meet again; to give the
+# partitions of a dead process to others takes less.
+STANDSTILL_S: Final = 15.0
 
 
 class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Whether this process has its place in the consumer group, since when, how many partitions
-    it was given, the offsets that it has reached in them and acknowledged, and whether it
+    """Whether this process has its place in the consumer group, the offsets that it has reached
+    in its partitions and acknowledged, whether it is taking something just now, and whether it
     is about to leave.
 
     The methods are coroutines because faststream calls plain ones in another thread.
@@ -61,27 +64,30 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.joined = False
-        self.since = asyncio.get_running_loop().time()
-        self._given = 0
         self.reached: dict[int, int] = {}
         self.acknowledged: dict[TopicPartition, int] = {}
+        self.taking = False
         self.leaving = False
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._become(False, 0)
+        self._become(False)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._become(True, len(assigned))
+        self._become(True)
 
-    def _become(self, joined: bool, given: int) -> None:
-        self.joined, self._given = joined, given
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """While what was fetched is taken, however long the database is away."""
+        self.taking = True
+        try:
+            yield
+        finally:
+            self.taking = False
+
+    def _become(self, joined: bool) -> None:
+        self.joined = joined
         self.reached.clear()
         self.acknowledged = {}
-        self.since = asyncio.get_running_loop().time()
-
-    def stuck(self) -> bool:
-        waited_s = asyncio.get_running_loop().time() - self.since
-        return self._given == 0 and waited_s > (EMPTY_HANDED_S if self.joined else STUCK_S)
 
 
 class Subscriber:
@@ -103,6 +109,7 @@ class Subscriber:
         self._membership: _Membership | None = None
         self._answers = False
         self._ends: dict[TopicPartition, int] = {}
+        self._at: dict[TopicPartition, int] = {}
 
     @property
     def connected(self) -> bool:
@@ -136,33 +143,48 @@ class Subscriber:
             await broker.stop()
 
     async def _watch(self, broker: KafkaBroker, consumer: Any, membership: _Membership) -> None:
-        self._answers = True
-        while not membership.stuck():
+        """Return when the consumer has stood still for too long."""
+        now_s = asyncio.get_running_loop().time
+        self._answers, went_s = True, now_s()
+        while True:
             answers = await broker.ping(PING_S)
             if answers and not self._answers:
                 await ensure_topics(self._bootstrap)
             self._answers = answers
-            if answers:
-                await self._begin_anew(consumer)
+            if not answers or await self._goes_on(consumer, membership):
+                went_s = now_s()
+            elif now_s() - went_s > STANDSTILL_S:
+                logger.warning("the consumer stands still and is made anew")
+                return
             await asyncio.sleep(LOOK_S)
 
-    async def _begin_anew(self, consumer: Any) -> None:
+    async def _goes_on(self, consumer: Any, membership: _Membership) -> bool:
+        """Whether the consumer has read its partitions to their ends, or more of them than at the
+        last look, or is held up by what it takes."""
+        assigned = consumer.assignment()
+        if not assigned or not membership.joined:
+            return False
+        try:
+            async with asyncio.timeout(PING_S):
+                ends = await consumer.end_offsets(list(assigned))
+                await self._begin_anew_where_lost(consumer, ends)
+                at = {each: await consumer.position(each) for each in assigned}
+        except (KafkaError, TimeoutError):
+            # Away, or giving the partitions to others: the next look tells.
+            return membership.taking
+        moved, self._at = at != self._at, at
+        return moved or membership.taking or all(at[each] >= end for each, end in ends.items())
+
+    async def _begin_anew_where_lost(
+        self, consumer: Any, ends: Mapping[TopicPartition, int]
+    ) -> None:
         """Read from its beginning what ends before where it ended: it is another topic.
 
         Kafka itself would go on at the old offset, if the new topic has grown beyond it.
         """
-        assigned = consumer.assignment()
-        if not assigned:
-            return
-        try:
-            async with asyncio.timeout(PING_S):
-                ends = await consumer.end_offsets(list(assigned))
-            if any(end < self._ends.get(each, 0) for each, end in ends.items()):
-                logger.error("the topic was lost; the new one is read from its beginning")
-                await consumer.seek_to_beginning(*assigned)
-        except (KafkaError, TimeoutError):
-            # Away, or giving the partitions to others: the next look tells.
-            return
+        if any(end < self._ends.get(each, 0) for each, end in ends.items()):
+            logger.error("the topic was lost; the new one is read from its beginning")
+            await consumer.seek_to_beginning(*ends)
         self._ends |= ends
 
     def _broker(self, membership: _Membership) -> tuple[KafkaBroker, Any]:
@@ -170,6 +192,7 @@ class Subscriber:
             self._bootstrap,
             apply_types=False,
             graceful_timeout=GRACE_S,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
             logger=logger,
             log_level=logging.DEBUG,
         )
@@ -199,7 +222,8 @@ class Subscriber:
         consumer = message.consumer
         records = cast("_Records", message.raw_message)
         while True:
-            held = await self._taking.take([self._value(record) for record in records])
+            with membership.busy():
+                held = await self._taking.take([self._value(record) for record in records])
             membership.reached.update((each.partition, each.offset + 1) for each in records)
             await self._acknowledge(consumer, {**membership.reached, **held.first}, membership)
             if held.due_s is None or membership.leaving:

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,15 +32,11 @@ from shared.database import create_engine, database_answers
 from shared.elections import PILKADA_2024
 from shared.problems import Problem, ProblemType
 from shared.regions import villages_in
+from shared.running import after, for_ever, running
 from shared.topics import broker_answers
 from shared.web import problem_response, service_app
 
 logger = logging.getLogger(__name__)
-
-RETRY_S: Final = 1.0
-
-# What has been told to end closes what it holds in less, and is told so again after that.
-ENDING_S: Final = 3.0
 
 
 def create_app(settings: ProjectionsSettings) -> FastAPI:
@@ -73,33 +68,30 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
         database, broker = await asyncio.gather(database_answers(engine), subscriber.is_connected())
         return {"postgresql": database, "kafka": broker}
 
-    async def run() -> None:
-        await _until_done("preparing", lambda: prepare(engine))
-        prepared.set()
-        parts = {
-            "consuming": subscriber.run,
-            "announcing": announcer.run,
-            "announcing voters": voter_announcer.run,
-            "folding elections": refolder.run,
-            "filling histories": backfiller.run,
-            "making checkpoints": Checkpointer(engine).run,
-            "telling of voters again": reteller.run,
-            "watching the cut": watch.run,
-        }
-        tasks = [asyncio.create_task(_for_ever(what, part)) for what, part in parts.items()]
-        try:
-            await asyncio.wait(tasks)
-        finally:
-            await _end(tasks)
+    async def prepare_once() -> None:
+        if not prepared.is_set():
+            await prepare(engine)
+            prepared.set()
+        await for_ever()
+
+    parts = {
+        "preparing": prepare_once,
+        "consuming": after(prepared, subscriber.run),
+        "announcing": after(prepared, announcer.run),
+        "announcing voters": after(prepared, voter_announcer.run),
+        "folding elections": after(prepared, refolder.run),
+        "filling histories": after(prepared, backfiller.run),
+        "making checkpoints": after(prepared, Checkpointer(engine).run),
+        "telling of voters again": after(prepared, reteller.run),
+        "watching the cut": after(prepared, watch.run),
+    }
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(run())
         try:
-            yield
+            async with running(parts, _tell):
+                yield
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             await engine.dispose()
 
     token = settings.operator_token
@@ -140,38 +132,10 @@ async def prepare(engine: AsyncEngine) -> None:
         metrics.PARKED.set(await tables.parked_count(connection))
 
 
-async def _until_done(what: str, attempt: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            return await attempt()
-        except Exception as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # What failed while it was being ended must not keep it from ending.
-                raise asyncio.CancelledError from error
-            _tell(what, error)
-        await asyncio.sleep(RETRY_S)
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel parts until they have ended: a driver that catches its own cancelling at that moment
-    catches ours with it."""
-    while not all(task.done() for task in tasks):
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=ENDING_S)
-
-
-async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Start a part again whenever it ends: servers come and go, and it waits for them."""
-    while True:
-        await _until_done(what, run)
-
-
-def _tell(what: str, error: Exception) -> None:
+def _tell(what: str, error: BaseException) -> None:
     logger.warning(
         "%s was interrupted and is tried again",
         what,
-        exc_info=not isinstance(error, FORESEEN),
+        exc_info=None if isinstance(error, FORESEEN) else error,
         extra={"error": described(error)},
     )

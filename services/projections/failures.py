@@ -25,7 +25,7 @@ DATABASE_AWAY: Final = (
 )
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """An error in one line: its kind and the first line of what it says."""
     said = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -23,6 +23,7 @@ from services.registry.vault import Vault
 from shared.access import Tokens
 from shared.database import connect, create_engine, database_answers
 from shared.regions import village_codes
+from shared.running import running
 from shared.topics import broker_answers
 from shared.web import service_app
 
@@ -50,17 +51,15 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         village_codes()
-        tasks = [
-            asyncio.create_task(appender.run()),
-            asyncio.create_task(relay.run()),
-            asyncio.create_task(announce(appended, settings.database_url)),
-        ]
+        parts = {
+            "appending": appender.run,
+            "publishing": relay.run,
+            "waking the relay": lambda: announce(appended, settings.database_url),
+        }
         try:
-            yield
+            async with running(parts):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await appending.dispose()
             await asked.dispose()
             await engine.dispose()

@@ -161,14 +161,11 @@ async def test_killed_at_any_moment_of_a_folding_it_is_done_again(world: World) 
         with answering_within(0.1):
             await asking
         for n in range(3):
-            async with asyncio.timeout(WITHIN_S):
-                while await folds_begun(world) < n + 1:
-                    await asyncio.sleep(0.005)
+            if await begins_or_serves(world, service, n + 1) == "serving":
+                break
             await asyncio.sleep(chance.random() * 0.3)
             if there := folding_processes_of(os.getpid()):
                 os.kill(chance.choice(there), signal.SIGKILL)
-            if (await service.http.get(PILKADA)).json()["state"] == "serving":
-                break
         await world.send(*entries[15_000:])
         await until_it_serves(service)
         tallies = await counted(service, "pilkada-2024", 20_000)
@@ -183,9 +180,23 @@ def answering_within(seconds: float) -> Iterator[None]:
         yield
 
 
+async def state_of(service: Service) -> str:
+    return str((await service.http.get(PILKADA)).json()["state"])
+
+
+async def begins_or_serves(world: World, service: Service, fold: int) -> str:
+    """Wait until a folding has begun, or an earlier one was killed too late to need it."""
+    async with asyncio.timeout(WITHIN_S):
+        while (state := await state_of(service)) != "serving":
+            if await folds_begun(world) >= fold:
+                break
+            await asyncio.sleep(0.005)
+    return state
+
+
 async def until_it_serves(service: Service) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while (await service.http.get(PILKADA)).json()["state"] != "serving":
+        while await state_of(service) != "serving":
             await asyncio.sleep(0.05)
 
 

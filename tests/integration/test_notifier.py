@@ -21,6 +21,7 @@ from services.notifier.domain.gathering import LONGEST_WINDOW_S
 from shared.access import Role, Tokens
 from shared.database import create_engine
 from shared.regions import villages_in
+from tests.support.deaf_notifier import NOTICED_AFTER_S
 from tests.support.notifier_process import (
     AUTHORIZED,
     ELECTION,
@@ -145,6 +146,20 @@ async def test_a_notifier_killed_around_the_commit_neither_repeats_nor_skips(
         assert_exact(await risen.until_told({VILLAGE: revision + 5}))
         repeats = await risen.metric("cacah_notifier_repeats_total")
         assert (repeats > 0) == (place == "before-ack")
+
+
+async def test_a_consumer_that_stands_still_is_made_anew_and_one_that_waits_is_not(
+    make_notifier: MakeNotifier, topic: TopicWriter, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    async with running(make_notifier(module="tests.support.deaf_notifier", said=said)) as deaf:
+        for village in VILLAGES:
+            await topic.write(growth(village, 1, 3))
+            await asyncio.sleep(0.1)
+        assert_exact(await deaf.until_told(dict.fromkeys(VILLAGES, 3)))
+        # With nothing more to read it stands where it should.
+        await asyncio.sleep(2 * NOTICED_AFTER_S)
+    assert said.read_text().count("the consumer stands still and is made anew") == 1
 
 
 async def test_a_notifier_that_falls_silent_with_the_feed_locked_holds_another_up_for_seconds(
