@@ -3,6 +3,7 @@
 Only the one that is called is read, unless help is asked for: all of them take seconds to read.
 """
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -34,6 +35,11 @@ GROUPS: Final = {
     "parked": "cli.parked:app",
 }
 
+# They work for minutes, and stand behind what serves from their first instruction on; but only a
+# little, since a replay must catch up with events faster than they arrive.
+BEHIND: Final = ("replay", "verify")
+NICENESS: Final = 5
+
 
 def _joined(called: str | None) -> typer.Typer:
     """The program with the subcommand that is called, or with all of them."""
@@ -61,7 +67,10 @@ def _found(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-main = _joined(sys.argv[1] if len(sys.argv) > 1 else None)
+_called = sys.argv[1] if len(sys.argv) > 1 else None
+if _called in BEHIND:
+    os.nice(NICENESS)
+main = _joined(_called)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

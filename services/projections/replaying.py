@@ -184,6 +184,7 @@ class _Replay:
         self._mode = mode
         self._tell = tell
         self._serving: list[Serving] = []
+        self._villages: dict[str, list[str]] = {}
 
     async def run(self) -> Outcome:
         started = time.monotonic()
@@ -217,6 +218,8 @@ class _Replay:
             await asyncio.sleep(LOOK_EVERY_S)
         if not self._serving:
             raise ReplayError("no election is counted yet; start projections first")
+        # Read before the switch, which holds the marks: the codes of the country take a second.
+        self._villages = {each.id: await villages_of(each) for each in self._elections}
 
     @property
     def _elections(self) -> list[Election]:
@@ -426,7 +429,7 @@ class _Replay:
         for election in self._elections:
             fold = following.folds[election.id]
             await fold_tables.add_villages(
-                connection, election.id, await villages_of(election), position + fold
+                connection, election.id, self._villages[election.id], position + fold
             )
             kept = await generations.rows_of(connection, election.id)
             tallies = following.tallies.get(election.id, {})

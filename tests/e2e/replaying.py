@@ -86,6 +86,7 @@ class Ran:
 
     def stages(self) -> list[tuple[str, float, float]]:
         moments = [("starting", self.began), *((said, at) for at, said in self.said)]
+        moments[-1:] = [("ending", moments[-1][1]), ("", self.ended)]
         return [(what, at, after) for (what, at), (_, after) in pairwise(moments)]
 
 
