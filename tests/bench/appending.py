@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+import uvloop
 
 from services.registry.appending import Appender
 from services.registry.domain.submissions import Arrival, arrive
@@ -78,6 +79,11 @@ def _arrival(body: bytes, vault: Vault) -> Arrival:
     arrived = arrive(orjson.loads(body), True, vault.subject_of)
     assert isinstance(arrived, Arrival)
     return arrived
+
+
+def append_in_turn(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]]) -> None:
+    """As `append`, from a process of its own."""
+    uvloop.run(append(database_url, queues))
 
 
 async def copy_the_same(dsn: str, events: int, in_order: bool) -> float:

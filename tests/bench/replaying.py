@@ -26,7 +26,7 @@ from shared.counts import Counts
 from shared.elections import PILKADA_2024
 from shared.events.records import LogEntry
 from shared.topics import PARTITIONS, POPULATION_EVENTS
-from tests.bench import appending, peers, projecting_peer, refolds, streams_peer
+from tests.bench import appending, peers, projecting_peer, refolds, streams_peer, together
 from tests.bench.floors import connection_to
 from tests.bench.long_log import entries
 from tests.support.parts import Parts, cloned_database, fresh_topics, running_parts
@@ -80,7 +80,7 @@ def _arguments() -> argparse.Namespace:
 def _measure_appending(parts: Parts, runs: int) -> None:
     queues = appending.batches(APPENDED)
     events = sum(len(batch) for queue in queues for batch in queue)
-    ours, floor, at_once, recorder, whole, singly = [], [], [], [], [], []
+    ours, both, floor, at_once, recorder, whole, singly, singly_both = ([] for _ in range(8))
     for _ in range(runs):
         with cloned_database(parts) as database:
             dsn = parts.dsn(database)
@@ -91,11 +91,15 @@ def _measure_appending(parts: Parts, runs: int) -> None:
             beside = peers.Peer(parts.dsn(database), row_bytes=600)
             recorder.append(beside.rate(appending.CLIENTS, PEER_APPENDS, appending.BATCH))
         with cloned_database(parts) as database:
+            both.append(together.rate(appending.append_in_turn, parts.url(database), queues))
+        with cloned_database(parts) as database:
             some = [queue[:PEER_BATCHES] for queue in queues]
             whole.append(peers.take(parts.dsn(database), some))
         with cloned_database(parts) as database:
             ones = [[[body] for batch in queue[:2] for body in batch] for queue in queues]
             singly.append(peers.take(parts.dsn(database), ones))
+        with cloned_database(parts) as database:
+            singly_both.append(together.rate(peers.take, parts.dsn(database), ones))
     print(
         f"append {events:,} events in batches of {appending.BATCH} by {appending.CLIENTS} clients"
     )
@@ -105,6 +109,11 @@ def _measure_appending(parts: Parts, runs: int) -> None:
     _tell("eventsourcing's recorder, which decides nothing", recorder, "events/s", ours)
     _tell("eventsourcing with an aggregate for each resident", whole, "events/s", ours)
     _tell("  the same, an event a transaction", singly, "events/s", ours)
+    print(f"by {together.PROCESSES} processes")
+    _tell("the registry's appender", both, "events/s")
+    _tell("floor: COPY of the same rows in one order", floor, "events/s", both)
+    _tell("  the same from all clients at once, in none", at_once, "events/s", both)
+    _tell("eventsourcing, an event a transaction", singly_both, "events/s", both)
 
 
 def _measure_replay(parts: Parts, built: Path, events: int, runs: int) -> None:
