@@ -139,45 +139,13 @@ async def copy_log(connection: AsyncConnection, up_to: int) -> int:
     return int(copied.rpartition(" ")[2])
 
 
-async def copy_more(connection: AsyncConnection, after: int, up_to: int) -> tuple[int, list[int]]:
-    """Bring what the log has after a position in too: how many entries that are, and those of
-    residents of whom an earlier one is parked; they are no facts."""
-    driver = await driver_of(connection)
-    copied = await driver.execute(
-        f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM registry.log"
-        " WHERE position > $1 AND position <= $2 ORDER BY resident_id, position",
-        after,
-        up_to,
-    )
-    await driver.execute(
-        f"DELETE FROM {NEXT}.facts USING projections.parked WHERE dropped_at IS NOT NULL"
-        " AND parked.resident_id = facts.resident_id AND parked.position = facts.position"
-        " AND facts.position > $1",
-        after,
-    )
-    waiting = await driver.fetch(
-        f"DELETE FROM {NEXT}.facts WHERE position > $1"
-        f" AND resident_id IN (SELECT resident_id FROM {NEXT}.parked) RETURNING position",
-        after,
-    )
-    return int(copied.rpartition(" ")[2]), [row[0] for row in waiting]
-
-
-async def remove_parked_facts(connection: AsyncConnection) -> None:
-    """What is parked is no fact."""
-    await _run(
-        connection,
-        f"DELETE FROM {NEXT}.facts USING {NEXT}.parked"
-        " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position",
-    )
-
-
 async def index_facts(connection: AsyncConnection) -> None:
     """Index the facts by position, without those that are parked."""
-    await remove_parked_facts(connection)
     await _run(
         connection,
         *_INDEXING,
+        f"DELETE FROM {NEXT}.facts USING {NEXT}.parked"
+        " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position",
         f"CREATE INDEX facts_by_position ON {NEXT}.facts (position)",
         f"ANALYZE {NEXT}.facts",
     )

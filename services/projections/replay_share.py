@@ -2,9 +2,8 @@
 
 `python -m services.projections.replay_share` reads a job from its input, one line of JSON, then
 shares of the residents, each another; it answers each with a line when its history is stored, and
-the end of the shares, an empty line, with its tallies. A job with an `after` is about those of whom
-something came after that position, and answers with what that adds. It ends with whoever started
-it: when its input is closed.
+the end of the shares, an empty line, with its tallies. It ends with whoever started it: when its
+input is closed.
 """
 
 import asyncio
@@ -23,7 +22,6 @@ import asyncpg
 import orjson
 
 from services.projections import queries
-from services.projections.domain.electorate import Standing
 from services.projections.domain.refold import tallies_of
 from services.projections.domain.retelling import retell
 from services.projections.domain.tally import AN_EARLIER_ONE_WAITS, counts_of
@@ -90,21 +88,16 @@ async def connect(database_url: str) -> Any:
 
 
 async def lives(
-    connection: Any, table: str, share: tuple[UUID, UUID], up_to: int, after: int = 0
+    connection: Any, table: str, share: tuple[UUID, UUID], up_to: int
 ) -> AsyncIterator[list[Life]]:
-    """The residents of a share of whom there is something after a position, and all their facts
-    up to another, some thousands of rows at a time."""
-    touched = (
-        f" AND resident_id IN (SELECT resident_id FROM {table} WHERE position > $4"  # noqa: S608
-        " AND resident_id BETWEEN $1 AND $2)"
-    )
+    """The residents of a share and all their facts up to a position, some thousands of rows at a
+    time."""
     cursor = await connection.cursor(
         "SELECT resident_id, position, recorded_at, type, version, source, event_id, data::text"  # noqa: S608 - our own tables
         f" FROM {table} WHERE resident_id BETWEEN $1 AND $2 AND position <= $3"
-        f"{touched if after else ''} ORDER BY resident_id, position",
+        " ORDER BY resident_id, position",
         *share,
         up_to,
-        *([after] if after else []),
     )
     unfinished: list[Life] = []
     while records := await cursor.fetch(CURSOR_ROWS):
@@ -121,11 +114,10 @@ async def lives(
 
 @dataclass(slots=True)
 class Folder:
-    """Folds residents for all elections, and gathers what came of it after a position."""
+    """Folds residents for all elections, and gathers what came of it."""
 
     elections: list[Election]
     folds: list[int]
-    after: int = 0
     groups: list[Counter[tuple[str, Counts]]] = field(default_factory=list)
     rows: list[list[bytes]] = field(default_factory=list)
     parked: dict[int, str] = field(default_factory=dict)
@@ -148,27 +140,18 @@ class Folder:
         if retold.stopped_at is not None:
             stopped_at, why = retold.stopped_at, retold.why
         for row in theirs[stopped_at:]:
-            if row.position > self.after:
-                self.parked[row.position] = why
+            self.parked[row.position] = why
             why = AN_EARLIER_ONE_WAITS
         for number, village, index, counts in retold.added:
             row, election = theirs[index], self.elections[number]
-            if row.position <= self.after:
-                continue
             self.rows[number].append(
                 history_bytes(
                     election.id, village, self.folds[number], row.position, row.time, counts
                 )
             )
-        self._group(retold.standings, 1)
-        if self.after:
-            earlier = [logged for logged in facts if logged.position <= self.after]
-            self._group(retell(earlier, self.elections).standings, -1)
-
-    def _group(self, standings: Sequence[Standing | None], people: int) -> None:
-        for number, standing in enumerate(standings):
+        for number, standing in enumerate(retold.standings):
             if standing is not None:
-                self.groups[number][(standing.village, counts_of(standing))] += people
+                self.groups[number][(standing.village, counts_of(standing))] += 1
 
     async def store(self, connection: Any) -> None:
         """Store the history so far, and what is parked."""
@@ -183,7 +166,7 @@ class Folder:
                 )
                 rows.clear()
         if self.parked:
-            await park(connection, self.parked)
+            await _park(connection, self.parked)
             self.parked.clear()
 
 
@@ -191,8 +174,7 @@ async def _at_once(sent: bytes) -> AsyncIterator[bytes]:
     yield sent
 
 
-async def park(connection: Any, parked: Mapping[int, str]) -> None:
-    """Set entries of the log aside, by their positions, and why."""
+async def _park(connection: Any, parked: Mapping[int, str]) -> None:
     found = await connection.fetch(
         "SELECT position, to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
         " || '+00:00', type, version, time, source, event_id, resident_id, data::text"
@@ -215,17 +197,17 @@ async def _fold_share(connection: Any, folder: Folder, share: tuple[UUID, UUID],
     """Fold a share in one transaction: how many facts it has."""
     events = 0
     async with connection.transaction():
-        async for read in lives(connection, f"{NEXT}.facts", share, up_to, folder.after):
+        async for read in lives(connection, f"{NEXT}.facts", share, up_to):
             for _, theirs in read:
                 folder.fold(theirs)
-                events += sum(row.position > folder.after for row in theirs)
+                events += len(theirs)
             await folder.store(connection)
     return events
 
 
 async def _work(job: Mapping[str, Any], shares: asyncio.StreamReader) -> None:
     elections = [queries.defined(each["id"], each["definition"]) for each in job["elections"]]
-    folder = Folder(elections, job["folds"], job["after"])
+    folder = Folder(elections, job["folds"])
     connection = await connect(job["database_url"])
     while line := (await shares.readline()).strip():
         first, last = orjson.loads(line)

@@ -32,12 +32,11 @@ from services.projections.generations import REPLAYED, UNDONE
 from services.projections.projecting import hold_back, set_unapplied_aside, work_of
 from services.projections.queries import Serving
 from services.projections.refolding import villages_of
-from services.projections.replay_share import park
 from services.projections.sharing import Answer, processes, work_through
 from services.projections.tables import add_facts
 from shared.calendar import office_date
 from shared.counts import NOTHING, Counts
-from shared.database import create_engine, driver_of
+from shared.database import create_engine
 from shared.elections import Election
 from shared.event_log import read_log
 from shared.events.records import LogEntry, partition_of
@@ -54,10 +53,6 @@ ROUND_ENTRIES: Final = 5_000
 # many entries: the rest is brought in while counting stands still.
 WORTH_A_ROUND: Final = 0.7
 FEW_ENTRIES: Final = 200
-
-# From so many entries on, whom they touch is folded once more by the processes, which brings in ten
-# times as many a second.
-MANY_ENTRIES: Final = 5_000
 
 # A replay that was killed holds its lock until PostgreSQL has noticed.
 CONNECTION_CHECK_MS: Final = 500
@@ -265,25 +260,23 @@ class _Replay:
                     self._connection, fold, up_to, generations.history_table(fold.fold)
                 )
 
-    async def _fold(self, following: _Next, up_to: int, after: int = 0) -> None:
-        """Fold those of whom there is something after a position, and add what it comes to."""
-        stage, total, done = (Stage.CATCHING_UP if after else Stage.FOLDING), up_to - after, 0
+    async def _fold(self, following: _Next, up_to: int) -> None:
+        done = 0
 
         def on_answer(answer: Answer) -> None:
             nonlocal done
             done += answer["events"]
-            self._tell(Progress(stage, done, total))
+            self._tell(Progress(Stage.FOLDING, done, up_to))
 
-        self._tell(Progress(stage, 0, total))
+        self._tell(Progress(Stage.FOLDING, 0, up_to))
         elections = self._elections
         job = {
             "database_url": self._database_url,
             "elections": [{"id": e.id, "definition": written_definition(e)} for e in elections],
             "folds": [following.folds[election.id] for election in elections],
-            "after": after,
             "up_to": up_to,
         }
-        number = max(LEAST_SHARES, processes(), total // SHARE_FACTS)
+        number = max(LEAST_SHARES, processes(), up_to // SHARE_FACTS)
         module = "services.projections.replay_share"
         for answer in await work_through(module, job, shares(number), on_answer):
             for election, tallies in zip(elections, answer["tallies"], strict=True):
@@ -316,7 +309,6 @@ class _Replay:
 
     async def _catch_up(self, following: _Next) -> None:
         """Bring in what came since, until it does not become less."""
-        await self._catch_up_by_folding(following)
         before = sys.maxsize
         while True:
             async with self._connection.begin():
@@ -325,28 +317,6 @@ class _Replay:
             if left <= FEW_ENTRIES or left > before * WORTH_A_ROUND:
                 return
             before = left
-
-    async def _catch_up_by_folding(self, following: _Next) -> None:
-        """Bring in what came since as the log was, as long as that is much and becomes less."""
-        connection, before = self._connection, sys.maxsize
-        while True:
-            after = max(following.marks.values())
-            async with connection.begin():
-                up_to = await queries.cut(connection)
-                if up_to - after < MANY_ENTRIES or up_to - after > before * WORTH_A_ROUND:
-                    return
-                before = up_to - after
-                # From one position on in all partitions.
-                await self._advance(following, dict.fromkeys(range(PARTITIONS), after))
-                entries, waiting = await generations.copy_more(connection, after, up_to)
-                if entries != up_to - after:
-                    raise _hole(f"{up_to - after - entries:,} of its positions after {after:,}")
-                driver = await driver_of(connection)
-                await park(driver, dict.fromkeys(waiting, AN_EARLIER_ONE_WAITS))
-            await self._fold(following, up_to, after)
-            async with connection.begin():
-                await generations.remove_parked_facts(connection)
-            following.marks = dict.fromkeys(range(PARTITIONS), up_to)
 
     async def _advance(self, following: _Next, marks: Marks) -> int:
         """Take the next generation to marks of the one that serves; how much was brought in."""

@@ -4,7 +4,6 @@ import asyncio
 import textwrap
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.projections import replaying
 from services.projections.domain.tally import project
 from services.projections.generations import REPLAY_LOCK
 from services.projections.rehearsing import rehearse
@@ -397,69 +395,6 @@ async def test_facts_that_cannot_be_read_are_parked_as_the_counting_parks_them(
     undone = await replayed(world, Mode.UNDO)
     assert undone.differences == []
     assert [tuple(row) for row in await world.fetch(query)] == parked
-
-
-@pytest.mark.parametrize("many", [1, 10**9], ids=["by-folding", "by-counting"])
-async def test_what_comes_meanwhile_is_brought_in_as_the_counting_does(
-    world: World, service: Service, monkeypatch: pytest.MonkeyPatch, many: int
-) -> None:
-    entries = life_in_the_regency(4_000)
-    by_person: dict[Any, list[LogEntry]] = {}
-    for each in entries:
-        by_person.setdefault(each.resident_id, []).append(each)
-    busy = sorted(by_person.values(), key=len)[-3:]
-    # Of one person nothing can be read, of others nothing more from some moment on.
-    odd = {busy[0][0].position, busy[1][len(busy[1]) // 2].position, busy[2][-2].position}
-    entries = [one._replace(version=99) if one.position in odd else one for one in entries]
-    ends = iter([2_000, 3_000, 4_000])
-    index = replaying._Replay._index
-    counted_alone: list[Counting] = []
-
-    async def index_while_more_comes(self: Any, following: Any) -> None:
-        await index(self, following)
-        end = next(ends)
-        await world.send(*entries[end - 1_000 : end])
-        await service.at(end)
-        counted_alone.append(await counting(world))
-
-    monkeypatch.setattr(replaying._Replay, "_index", index_while_more_comes)
-    monkeypatch.setattr(replaying, "MANY_ENTRIES", many)
-    await world.send(*entries[:1_000])
-    await service.at(1_000)
-    for mode in (Mode.REPLAY, Mode.UNDO, Mode.UNDO):
-        outcome = await replayed(world, mode)
-        assert (outcome.differences, outcome.voters) == ([], 0)
-        assert await counting(world) == counted_alone[-1]
-    assert outcome.position == 4_000
-    assert odd <= {row[1] for row in counted_alone[-1].parked}
-
-
-@dataclass(frozen=True, slots=True)
-class Counting:
-    """All that serves, but for the numbers of foldings."""
-
-    facts: list[tuple[Any, ...]]
-    parked: list[tuple[Any, ...]]
-    history: list[tuple[Any, ...]]
-
-
-async def counting(world: World) -> Counting:
-    async def rows(query: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in await world.fetch(query)]
-
-    counts = ", ".join(Counts._fields)
-    return Counting(
-        await rows("SELECT * FROM projections.facts ORDER BY position"),
-        await rows(
-            "SELECT partition, position, resident_id, type, why, record FROM projections.parked"
-            " ORDER BY position"
-        ),
-        await rows(
-            f"SELECT village, position, recorded_at, {counts} FROM projections.history"
-            " JOIN projections.elections ON id = election AND elections.fold = history.fold"
-            " ORDER BY position, village"
-        ),
-    )
 
 
 async def test_a_replay_while_events_flow_catches_up_and_no_read_fails(
