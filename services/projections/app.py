@@ -69,9 +69,8 @@ def create_app(settings: ProjectionsSettings) -> FastAPI:
         return {"postgresql": database, "kafka": broker}
 
     async def prepare_once() -> None:
-        if not prepared.is_set():
-            await prepare(engine)
-            prepared.set()
+        await prepare(engine)
+        prepared.set()
         await for_ever()
 
     parts = {

@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-import asyncpg
 import orjson
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections.folding import FoldingFailedError, Share
-from shared.database import connect
+from shared.database import create_engine
+from shared.event_log import last_position
 
 MOST_PROCESSES: Final = 4
 
@@ -23,7 +24,6 @@ MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 # Whether events arrive is looked at so often.
 LOOK_EVERY_S: Final = 0.5
-CLOSE_S: Final = 2.0
 
 Answer = dict[str, Any]
 
@@ -41,11 +41,11 @@ class Room:
         self.events_arrive = events_arrive
         self._alone = asyncio.Lock()
 
-    async def watch(self, connection: "asyncpg.Connection[Any]", known: int) -> None:
+    async def watch(self, engine: AsyncEngine, known: int) -> None:
         """Look at the log's head until cancelled; `known` is where it was."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            head = await connection.fetchval(_HEAD)
+            head = await _head(engine)
             self.events_arrive, known = head != known, head
 
     @contextlib.asynccontextmanager
@@ -60,7 +60,9 @@ class Room:
             await asyncio.sleep(time.monotonic() - began_s)
 
 
-_HEAD: Final = "SELECT position FROM registry.head"
+async def _head(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return await last_position(connection)
 
 
 async def work_through(
@@ -73,12 +75,12 @@ async def work_through(
     their last words. The job has the `database_url` and `up_to`, the last position of the log that
     is folded. Raises FoldingFailedError."""
     waiting = list(reversed(shares))
-    connection = await connect(job["database_url"])
+    engine = create_engine(job["database_url"], pool_size=1)
     try:
-        head = await connection.fetchval(_HEAD)
+        head = await _head(engine)
         room = Room(events_arrive=head != job["up_to"])
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(room.watch(connection, head))
+            watching = group.create_task(room.watch(engine, head))
             working = [
                 group.create_task(_worker(module, job, waiting, room, on_answer))
                 for _ in range(processes())
@@ -88,7 +90,7 @@ async def work_through(
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     finally:
-        await connection.close(timeout=CLOSE_S)
+        await engine.dispose()
     return answers
 
 
