@@ -1,6 +1,5 @@
 """What projections answer: elections and tallies, as JSON and as CSV (contract section 5)."""
 
-import asyncio
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
@@ -20,6 +19,7 @@ from services.projections.electing import election_members
 from services.projections.queries import Reading
 from services.projections.reader import Reader, invalid, not_found
 from shared.access import Role, require
+from shared.apart import apart
 from shared.counts import Counts
 from shared.documenting import KPU, documented
 from shared.elections import Election
@@ -140,9 +140,9 @@ async def list_villages(
     if district is not None:
         _check_district(district, election)
     reading = await reader_of(request).tallies(election, min_position, as_of, district)
-    # In a thread: the country's villages take a second, in which counting must go on.
-    return await asyncio.to_thread(
-        lambda: _rows(request, reading, "villages", _village_rows(reading))
+    # The country's villages take a second, in which counting must go on.
+    return await apart(
+        len(reading.villages), lambda: _rows(request, reading, "villages", _village_rows(reading))
     )
 
 
@@ -184,8 +184,8 @@ async def list_districts(
 ) -> Response:
     election = await reader_of(request).election(election_id)
     reading = await reader_of(request).tallies(election, min_position, as_of)
-    return await asyncio.to_thread(
-        lambda: _rows(request, reading, "districts", _district_rows(reading))
+    return await apart(
+        len(reading.villages), lambda: _rows(request, reading, "districts", _district_rows(reading))
     )
 
 
@@ -203,7 +203,8 @@ async def total(
 ) -> Response:
     election = await reader_of(request).election(election_id)
     reading = await reader_of(request).tallies(election, min_position, as_of)
-    row = await asyncio.to_thread(_measured, reading.villages.values())
+    tallies = reading.villages.values()
+    row = await apart(len(tallies), lambda: _measured(tallies))
     return _one(request, reading, row)
 
 

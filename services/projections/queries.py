@@ -1,6 +1,5 @@
 """Reading projections' tables: elections, the cut, and the tallies that stand at it."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -9,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.apart import apart
 from shared.counts import Counts
 from shared.elections import Election, Stage
 from shared.region_codes import COUNTRY
@@ -230,8 +230,7 @@ def named(election_id: str, area: str | None) -> dict[str, Any]:
 
 
 async def villages_of(rows: Sequence[Any]) -> dict[str, Counts]:
-    """The counts by village of rows that end with the village and its counts; in a thread, since
-    the country has so many that the counting would wait."""
-    return await asyncio.to_thread(
-        lambda: {row.village: Counts._make(map(int, row[3:])) for row in rows}
+    """The counts by village of rows that end with the village and its counts."""
+    return await apart(
+        len(rows), lambda: {row.village: Counts._make(map(int, row[3:])) for row in rows}
     )

@@ -1,11 +1,13 @@
 """Reads for the routes of projections, and waits for a position where a reader asks for it."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import queries
 from services.projections.as_of import HistoryNotWholeError, tallies_as_of
@@ -47,14 +49,14 @@ class Reader:
         self._watch = watch
 
     async def elections(self) -> list[Known]:
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             return await queries.elections(connection)
 
     async def known(self, election_id: str) -> Known:
         """What there is of an election."""
         # Kept from PostgreSQL, which takes no NUL in a text.
         is_id = ID_FORM.fullmatch(election_id)
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             found = await queries.election(connection, election_id) if is_id else None
         if found is None:
             raise not_found("election", "GET /v1/elections lists those there are")
@@ -83,7 +85,7 @@ class Reader:
         position = None if as_of is None else await self.counted_position(as_of, "as_of")
         if min_position:
             await self._wait_for(min_position, "min_position")
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             if position is None:
                 return await queries.tallies(connection, election.id, area)
             try:
@@ -94,7 +96,7 @@ class Reader:
     async def counted_position(self, written: str, field: str) -> int:
         """The position that a moment means, once everything up to it is counted."""
         moment = moment_in(written, field)
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             try:
                 position = await position_at(connection, moment)
             except BeyondTheLogError as error:
@@ -104,13 +106,13 @@ class Reader:
 
     async def cut(self) -> int:
         """The position up to which everything is counted."""
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             return await queries.cut(connection)
 
     async def progress(self, as_of: str | None) -> Progress:
         """How far counting has come, or where in the log a moment lies."""
         asked = None if as_of is None else await self.counted_position(as_of, "as_of")
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+        async with self._connection() as connection:
             # The log's end after the cut, or it could lie before it.
             cut = await queries.cut(connection)
             position = cut if asked is None else asked
@@ -123,9 +125,8 @@ class Reader:
         self, election_id: str, village: str, after: int, up_to: int, limit: int
     ) -> Explained:
         """What made the difference of a village's tally between two counted positions."""
-        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
-            # Several statements, one state of the tables.
-            await connection.execution_options(isolation_level="REPEATABLE READ")
+        # Several statements, one state of the tables.
+        async with self._connection("REPEATABLE READ") as connection:
             try:
                 found = await explained(connection, election_id, village, after, up_to, limit)
             except HistoryNotWholeError:
@@ -133,6 +134,13 @@ class Reader:
         if found is None:
             raise not_found("village", "the election's list of villages has all of its area")
         return found
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, isolation: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
+        """A connection for statements that each see a state of their own: to begin and to end a
+        transaction costs two more round trips, in which the counting may hold the reader up."""
+        async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            yield await connection.execution_options(isolation_level=isolation)
 
     async def _wait_for(self, position: int, field: str) -> None:
         if not await self._watch.reaches(position, POSITION_TIMEOUT_S):
