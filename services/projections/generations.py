@@ -6,9 +6,10 @@ and history. The one in the making has a schema of its own, and so has the one b
 moves the tables from schema to schema, so that nothing is copied and the names stay.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,15 +40,11 @@ _SORTING: Final = (
     f"SET LOCAL work_mem = '{SORT_MEMORY}'",
     "SET LOCAL max_parallel_workers_per_gather = 0",
 )
-_INDEXING: Final = (
-    f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
-    "SET LOCAL max_parallel_maintenance_workers = 0",
-)
 
 # So long a switch waits for those who read the facts; counting stands still meanwhile.
 SWITCH_WAIT_MS: Final = 1_500
 
-_FACT_COLUMNS: Final = "resident_id, position, recorded_at, type, version, source, event_id, data"
+FACT_COLUMNS: Final = "resident_id, position, recorded_at, type, version, source, event_id, data"
 _PARKED_COLUMNS: Final = "parked_at, partition, position, resident_id, type, why, record"
 
 
@@ -118,37 +115,10 @@ async def histories_missing(connection: AsyncConnection) -> list[str]:
     return [row.id for row in rows]
 
 
-async def copy_log(connection: AsyncConnection, up_to: int) -> int:
-    """Bring the log into the next generation's facts, sorted by resident: as they will be read;
-    how many entries it has. Those that an operator dropped are left out."""
-    await _run(connection, *_SORTING)
-    driver = await driver_of(connection)
-    copied = await driver.execute(
-        f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM registry.log"
-        " WHERE position <= $1 ORDER BY resident_id, position",
-        up_to,
-    )
-    await _run(
-        connection,
-        *_INDEXING,
-        f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
-        # An operator has given these up, and what followed was counted without them.
-        f"DELETE FROM {NEXT}.facts USING projections.parked WHERE dropped_at IS NOT NULL"
-        " AND parked.resident_id = facts.resident_id AND parked.position = facts.position",
-    )
-    return int(copied.rpartition(" ")[2])
-
-
-async def index_facts(connection: AsyncConnection) -> None:
-    """Index the facts by position, without those that are parked."""
-    await _run(
-        connection,
-        *_INDEXING,
-        f"DELETE FROM {NEXT}.facts USING {NEXT}.parked"
-        " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position",
-        f"CREATE INDEX facts_by_position ON {NEXT}.facts (position)",
-        f"ANALYZE {NEXT}.facts",
-    )
+async def count_log(connection: AsyncConnection, up_to: int) -> int:
+    """How many entries the log has up to a position."""
+    query = text("SELECT count(*) FROM registry.log WHERE position <= :up_to")
+    return int((await connection.execute(query, {"up_to": up_to})).scalar_one())
 
 
 def history_table(fold: int) -> str:
@@ -156,15 +126,30 @@ def history_table(fold: int) -> str:
     return f"{NEXT}.history_{fold}"
 
 
-async def index_history(connection: AsyncConnection, fold: int) -> None:
-    """Give a history that is loaded the indexes that it must have to be attached."""
-    table = history_table(fold)
+def indexing(folds: Iterable[int]) -> Iterator[str]:
+    """The statements that make what was loaded ready to be read, with the indexes that a history
+    must have to be attached; what is parked is not among the facts that serve."""
+    facts = f"{NEXT}.facts"
+    yield f"ALTER TABLE {facts} ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)"
+    yield (
+        f"DELETE FROM {facts} USING {NEXT}.parked"
+        " WHERE parked.resident_id = facts.resident_id AND parked.position = facts.position"
+    )
+    yield f"CREATE INDEX facts_by_position ON {facts} (position)"
+    yield f"ANALYZE {facts}"
+    for table in map(history_table, folds):
+        yield f"ALTER TABLE {table} ADD PRIMARY KEY (election, fold, village, position)"
+        yield f"CREATE INDEX ON {table} (election, fold, position)"
+        yield f"ANALYZE {table}"
+
+
+async def index(connection: AsyncConnection, statement: str, others: int) -> None:
+    """Run one of the statements of `indexing`, by so many other processes of PostgreSQL too."""
     await _run(
         connection,
-        *_INDEXING,
-        f"ALTER TABLE {table} ADD PRIMARY KEY (election, fold, village, position)",
-        f"CREATE INDEX ON {table} (election, fold, position)",
-        f"ANALYZE {table}",
+        f"SET LOCAL maintenance_work_mem = '{SORT_MEMORY}'",
+        f"SET LOCAL max_parallel_maintenance_workers = {others:d}",
+        statement,
     )
 
 
@@ -352,29 +337,52 @@ async def before(connection: AsyncConnection) -> Before | None:
     return Before(await queries.serving(connection, BEFORE), marks)
 
 
-async def copy_before(
-    connection: AsyncConnection, known: Before, folds: Mapping[str, int]
+async def tallies_before(
+    connection: AsyncConnection, known: Before
 ) -> dict[str, dict[str, Counts]]:
-    """Bring the generation before into the next one; its tallies by election."""
+    """The tallies of the generation before, by election."""
+    tallies = {}
+    for served in known.serving:
+        rows = await rows_of(connection, served.election.id, BEFORE)
+        tallies[served.election.id] = {village: row.counts for village, row in rows.items()}
+    return tallies
+
+
+async def copy_parked(connection: AsyncConnection) -> None:
+    """Bring what was parked in the generation before into the next one."""
     await _run(
         connection,
-        f"INSERT INTO {NEXT}.facts ({_FACT_COLUMNS}) SELECT {_FACT_COLUMNS} FROM {BEFORE}.facts"
-        " ORDER BY resident_id, position",
-        f"ALTER TABLE {NEXT}.facts ADD CONSTRAINT facts_pkey PRIMARY KEY (resident_id, position)",
         f"INSERT INTO {NEXT}.parked ({_PARKED_COLUMNS})"
         f" SELECT {_PARKED_COLUMNS} FROM {BEFORE}.parked WHERE position IS NOT NULL AND position"
         " NOT IN (SELECT position FROM projections.parked WHERE dropped_at IS NOT NULL)",
     )
+
+
+async def copy_facts(connection: AsyncConnection, first: UUID, last: UUID) -> None:
+    """Bring the facts of some residents, from one id to another, of the generation before into
+    the next one."""
+    driver = await driver_of(connection)
+    await driver.execute(
+        f"INSERT INTO {NEXT}.facts ({FACT_COLUMNS}) SELECT {FACT_COLUMNS} FROM {BEFORE}.facts"
+        " WHERE resident_id BETWEEN $1 AND $2 ORDER BY resident_id, position",
+        first,
+        last,
+    )
+
+
+async def copy_history(
+    connection: AsyncConnection, folds: Iterable[tuple[str, int, int]], after: int, up_to: int
+) -> None:
+    """Bring what events between two positions added in the generation before into the next one;
+    `folds` has each election and its folding of both."""
+    driver = await driver_of(connection)
     columns = ", ".join(HISTORY_COLUMNS)
-    tallies = {}
-    for served in known.serving:
-        fold = folds[served.election.id]
-        renumbered = columns.replace("fold", str(fold))
-        await _run(
-            connection,
-            f"INSERT INTO {NEXT}.history_{fold} ({columns})"
-            f" SELECT {renumbered} FROM projections.history WHERE fold = {served.fold}",
+    for election, before, following in folds:
+        await driver.execute(
+            f"INSERT INTO {NEXT}.history_{following:d} ({columns})"
+            f" SELECT {columns.replace('fold', str(following))} FROM projections.history"
+            f" WHERE election = $1 AND fold = {before:d} AND position > $2 AND position <= $3",
+            election,
+            after,
+            up_to,
         )
-        rows = await rows_of(connection, served.election.id, BEFORE)
-        tallies[served.election.id] = {village: row.counts for village, row in rows.items()}
-    return tallies

@@ -23,7 +23,7 @@ from services.projections.replaying import (
     add_tallies,
     differences_between,
 )
-from services.projections.sharing import Answer, processes, work_through
+from services.projections.sharing import Answer, processes, room_beside, work_through
 from shared.counts import Counts
 from shared.database import create_engine
 from shared.event_log import last_position
@@ -73,9 +73,9 @@ async def rehearse(database_url: str, path: Path, tell: Tell) -> Rehearsal:
         "up_to": up_to,
     }
     number = max(LEAST_SHARES, processes(), up_to // SHARE_FACTS)
-    answers = await work_through(
-        "services.projections.rehearsal_share", job, shares(number), on_answer
-    )
+    module = "services.projections.rehearsal_share"
+    async with room_beside(database_url) as room:
+        answers = await work_through(module, job, shares(number), room, on_answer)
     differences = []
     for index, election in enumerate(elections):
         before, after = Pairs(), Pairs()

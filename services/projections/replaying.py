@@ -27,12 +27,12 @@ from services.projections.domain.definitions import counts_alike, written_defini
 from services.projections.domain.refold import Marks, differences_of
 from services.projections.domain.tally import AN_EARLIER_ONE_WAITS, added, project, sums
 from services.projections.fold_tables import Fold
-from services.projections.folding import shares
-from services.projections.generations import REPLAYED, UNDONE
+from services.projections.folding import Share, shares
+from services.projections.generations import REPLAYED, UNDONE, Before
 from services.projections.projecting import hold_back, set_unapplied_aside, work_of
 from services.projections.queries import Serving
 from services.projections.refolding import villages_of
-from services.projections.sharing import Answer, processes, work_through
+from services.projections.sharing import Answer, Room, processes, room_beside, work_through
 from services.projections.tables import add_facts
 from shared.calendar import office_date
 from shared.counts import NOTHING, Counts
@@ -80,7 +80,6 @@ class Stage(StrEnum):
 
     WAITING = "waiting for an election that is being folded"
     FILLING = "waiting until the history of an election is whole"
-    READING = "sorting the log by resident"
     COPYING = "copying the generation before"
     FOLDING = "folding"
     INDEXING = "indexing"
@@ -192,7 +191,7 @@ class _Replay:
             await generations.remove_unfinished(self._connection)
         try:
             await self._until_histories_are_whole()
-            following = await (self._undo() if self._mode is Mode.UNDO else self._build())
+            following = await self._make()
             await self._catch_up(following)
             await self._compare(following)
             folded = time.monotonic()
@@ -225,42 +224,46 @@ class _Replay:
     def _elections(self) -> list[Election]:
         return [each.election for each in self._serving]
 
-    async def _build(self) -> _Next:
+    async def _make(self) -> _Next:
+        """The next generation, as far as it is made at leisure."""
+        async with room_beside(self._database_url) as room:
+            return await (self._undo(room) if self._mode is Mode.UNDO else self._build(room))
+
+    async def _build(self, room: Room) -> _Next:
         """The next generation out of the log, as far as every partition is counted."""
         connection = self._connection
         async with connection.begin():
             following = _Next(await generations.begin(connection, self._elections, REPLAYED))
             up_to = await queries.cut(connection)
-        following.marks = dict.fromkeys(range(PARTITIONS), up_to)
-        self._tell(Progress(Stage.READING))
-        async with connection.begin():
-            entries = await generations.copy_log(connection, up_to)
+            entries = await generations.count_log(connection, up_to)
         if entries != up_to:
             raise _hole(f"{up_to - entries:,} of its positions up to {up_to:,}")
-        await self._fold(following, up_to)
-        await self._index(following)
+        following.marks = dict.fromkeys(range(PARTITIONS), up_to)
+        await self._fold(following, up_to, room)
+        await self._index(following, room)
         return following
 
-    async def _index(self, following: _Next) -> None:
+    async def _index(self, following: _Next, room: Room) -> None:
         """Give what was loaded its indexes; what else a history needs to be read is made here."""
         self._tell(Progress(Stage.INDEXING))
-        async with self._connection.begin():
-            await generations.index_facts(self._connection)
-            for fold in following.folds.values():
-                await generations.index_history(self._connection, fold)
+        for statement in generations.indexing(following.folds.values()):
+            async with room.turn(), self._connection.begin():
+                # Those who read wait for a processor too.
+                others = 0 if room.events_arrive else processes() - 1
+                await generations.index(self._connection, statement, others)
         # The past is asked for at once when the generation serves.
         for election, fold in following.folds.items():
-            await self._make_checkpoints(Fold(election, fold), min(following.marks.values()))
+            await self._make_checkpoints(Fold(election, fold), min(following.marks.values()), room)
 
-    async def _make_checkpoints(self, fold: Fold, up_to: int) -> None:
+    async def _make_checkpoints(self, fold: Fold, up_to: int, room: Room) -> None:
         made: int | None = 0
         while made is not None:
-            async with self._connection.begin():
+            async with room.turn(), self._connection.begin():
                 made = await make_checkpoint(
                     self._connection, fold, up_to, generations.history_table(fold.fold)
                 )
 
-    async def _fold(self, following: _Next, up_to: int) -> None:
+    async def _fold(self, following: _Next, up_to: int, room: Room) -> None:
         done = 0
 
         def on_answer(answer: Answer) -> None:
@@ -276,16 +279,15 @@ class _Replay:
             "folds": [following.folds[election.id] for election in elections],
             "up_to": up_to,
         }
-        number = max(LEAST_SHARES, processes(), up_to // SHARE_FACTS)
         module = "services.projections.replay_share"
-        for answer in await work_through(module, job, shares(number), on_answer):
+        for answer in await work_through(module, job, _shares(up_to), room, on_answer):
             for election, tallies in zip(elections, answer["tallies"], strict=True):
                 add_tallies(
                     following.tallies.setdefault(election.id, {}),
                     {village: Counts._make(counts) for village, counts in tallies.items()},
                 )
 
-    async def _undo(self) -> _Next:
+    async def _undo(self, room: Room) -> _Next:
         """The next generation out of the one before."""
         connection = self._connection
         async with connection.begin():
@@ -300,12 +302,28 @@ class _Replay:
                     " before it cannot serve; run `cacah replay` instead"
                 )
             following = _Next(await generations.begin(connection, self._elections, UNDONE))
-        self._tell(Progress(Stage.COPYING))
-        async with connection.begin():
-            following.tallies = await generations.copy_before(connection, before, following.folds)
+            following.tallies = await generations.tallies_before(connection, before)
+            await generations.copy_parked(connection)
         following.marks = before.marks
-        await self._index(following)
+        await self._copy(before, following, room)
+        await self._index(following, room)
         return following
+
+    async def _copy(self, before: Before, following: _Next, room: Room) -> None:
+        """Bring the facts and histories of the generation before in, piece by piece."""
+        connection, up_to = self._connection, max(before.marks.values())
+        folds = [
+            (each.election.id, each.fold, following.folds[each.election.id])
+            for each in before.serving
+        ]
+        pieces, copied = _shares(up_to), 0
+        for number, piece in enumerate(pieces, start=1):
+            self._tell(Progress(Stage.COPYING, copied, up_to))
+            async with room.turn(), connection.begin():
+                await generations.copy_facts(connection, piece.first, piece.last)
+            after, copied = copied, up_to * number // len(pieces)
+            async with room.turn(), connection.begin():
+                await generations.copy_history(connection, folds, after, copied)
 
     async def _catch_up(self, following: _Next) -> None:
         """Bring in what came since, until it does not become less."""
@@ -440,6 +458,11 @@ class _Replay:
             )
             stage = election.stage_on(office_date(moment))
             await fold_tables.finish_fold(connection, fold, moment, position, stage)
+
+
+def _shares(facts: int) -> list[Share]:
+    """All residents in shares of about `SHARE_FACTS` of so many facts."""
+    return shares(max(LEAST_SHARES, processes(), facts // SHARE_FACTS))
 
 
 def _hole(missing: str) -> ReplayError:

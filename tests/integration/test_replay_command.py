@@ -116,7 +116,7 @@ async def test_killed_at_any_moment_what_served_goes_on_and_the_next_leaves_no_l
     counted_world: World,
 ) -> None:
     world, chance = counted_world, random.Random(6)
-    stages = [Stage.READING, Stage.FOLDING, Stage.FOLDING, Stage.INDEXING, Stage.SWITCHING]
+    stages = [Stage.FOLDING, Stage.FOLDING, Stage.FOLDING, Stage.INDEXING, Stage.SWITCHING]
     right = expected(ENTRIES, PILKADA_2024)
     for stage in stages:
         async with command(world) as process:

@@ -1,12 +1,16 @@
-"""While events arrive, shares are worked on one at a time, and with rests between them."""
+"""While events arrive, one process works on shares one at a time, and rests between them."""
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 
 import pytest
 
-from services.projections.sharing import Room
+from services.projections import sharing
+from services.projections.folding import shares
+from services.projections.sharing import Answer, Room, work_through
 
 WORK_S = 0.02
 
@@ -45,3 +49,42 @@ async def test_what_fails_gives_its_turn_up() -> None:
             raise ValueError("share")
     async with asyncio.timeout(1), room.turn():
         pass
+
+
+@pytest.fixture(autouse=True)
+def of_two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "processes", lambda: 2)
+
+
+async def given(room: Room, on_answer: Callable[[Answer], None] = lambda _: None) -> list[int]:
+    """How many of ten shares each process was given."""
+    answers = await work_through("tests.support.share_process", {}, shares(10), room, on_answer)
+    return [answer["given"] for answer in answers]
+
+
+async def test_with_events_arriving_one_process_is_started() -> None:
+    assert await given(Room(events_arrive=True)) == [10]
+
+
+async def test_without_all_are_and_every_share_is_given_once() -> None:
+    each = await given(Room(events_arrive=False))
+    assert len(each) == 2
+    assert sum(each) == 10
+
+
+async def test_once_none_arrive_another_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "LOOK_EVERY_S", 0.001)
+    room, joined = Room(events_arrive=True), asyncio.Event()
+    begin = sharing._process
+
+    def process(module: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+        if not room.events_arrive:
+            joined.set()
+        return begin(module)
+
+    def on_answer(_: Answer) -> None:
+        room.events_arrive = False
+
+    monkeypatch.setattr(sharing, "_process", process)
+    assert sum(await given(room, on_answer)) == 10
+    assert joined.is_set()
