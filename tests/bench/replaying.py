@@ -99,9 +99,8 @@ def _measure_appending(parts: Parts, runs: int) -> None:
             ones = [[[body] for batch in queue[:2] for body in batch] for queue in queues]
             singly.append(peers.take(parts.dsn(database), ones))
         with cloned_database(parts) as database:
-            # Two that make the library's tables at once would fail.
             peers.take(parts.dsn(database), [[]])
-            singly_both.append(together.rate(peers.take, parts.dsn(database), ones))
+            singly_both.append(together.rate(peers.take_beside, parts.dsn(database), ones))
     print(
         f"append {events:,} events in batches of {appending.BATCH} by {appending.CLIENTS} clients"
     )
