@@ -11,10 +11,7 @@ from pathlib import Path
 from services.projections import queries
 from services.projections.changed_rules import UnusableRulesError, read_rules
 from services.projections.domain.definitions import written_definition
-from services.projections.folding import shares
 from services.projections.replaying import (
-    LEAST_SHARES,
-    SHARE_FACTS,
     Difference,
     Progress,
     ReplayError,
@@ -22,8 +19,9 @@ from services.projections.replaying import (
     Tell,
     add_tallies,
     differences_between,
+    shares_of,
 )
-from services.projections.sharing import Answer, processes, room_beside, work_through
+from services.projections.sharing import Answer, room_beside, work_through
 from shared.counts import Counts
 from shared.database import create_engine
 from shared.event_log import last_position
@@ -72,10 +70,9 @@ async def rehearse(database_url: str, path: Path, tell: Tell) -> Rehearsal:
         "rules": str(path.resolve()),
         "up_to": up_to,
     }
-    number = max(LEAST_SHARES, processes(), up_to // SHARE_FACTS)
     module = "services.projections.rehearsal_share"
     async with room_beside(database_url) as room:
-        answers = await work_through(module, job, shares(number), room, on_answer)
+        answers = await work_through(module, job, shares_of(up_to), room, on_answer)
     differences = []
     for index, election in enumerate(elections):
         before, after = Pairs(), Pairs()

@@ -11,7 +11,15 @@ import gc
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -38,16 +46,14 @@ from shared.events.facts import Fact, LoggedFact
 from shared.events.records import LogEntry, partition_of, write_event
 from shared.topics import PARTITIONS
 
-CURSOR_ROWS: Final = 4_000
 REMEMBERED_FACTS: Final = 50_000
 MOST_LINE_BYTES: Final = 64 * 1024 * 1024
 
 # A life's facts are told apart by their positions; their times only pass through, as they came.
 NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-READ_COLUMNS: Final = (
-    "resident_id, position, recorded_at, type, version, source, event_id, data::text"
-)
+# The last of them is the data.
+READ_COLUMNS: Final = f"{FACT_COLUMNS}::text"
 PARKED_COLUMNS: Final = ("partition", "position", "resident_id", "type", "why", "record")
 
 
@@ -59,10 +65,6 @@ class Row:
     position: int
     time: bytes
     why: str = ""
-
-
-# One resident with all their facts, in log order.
-Life = tuple[UUID, list[Row]]
 
 
 @lru_cache(REMEMBERED_FACTS)
@@ -92,29 +94,10 @@ async def connect(database_url: str) -> Any:
     return connection
 
 
-async def lives(
-    connection: Any, table: str, share: tuple[UUID, UUID], up_to: int
-) -> AsyncIterator[list[Life]]:
-    """The residents of a share and all their facts up to a position, some thousands of rows at a
-    time."""
-    cursor = await connection.cursor(
-        f"SELECT {READ_COLUMNS} FROM {table}"  # noqa: S608 - our own tables
-        " WHERE resident_id BETWEEN $1 AND $2 AND position <= $3"
-        " ORDER BY resident_id, position",
-        *share,
-        up_to,
-    )
-    unfinished: list[Life] = []
-    while records := await cursor.fetch(CURSOR_ROWS):
-        read = unfinished
-        for record in records:
-            if not read or read[-1][0] != record[0]:
-                read.append((record[0], []))
-            read[-1][1].append(_row(record))
-        # Of the last one there may be more to come.
-        unfinished = [read.pop()]
-        yield read
-    yield unfinished
+def lives(records: Iterable[Sequence[Any]]) -> Iterator[list[Row]]:
+    """The facts of one resident after the other, of records sorted by resident and position."""
+    for _, theirs in groupby(records, key=itemgetter(0)):
+        yield [_row(record) for record in theirs]
 
 
 @dataclass(slots=True)
@@ -221,8 +204,8 @@ async def _fold_share(connection: Any, folder: Folder, share: tuple[UUID, UUID],
     """Fold a share in one transaction: how many facts it has."""
     async with connection.transaction():
         taken = await _take(connection, share, up_to)
-        for _, theirs in groupby(taken, key=itemgetter(0)):
-            folder.fold([_row(record) for record in theirs])
+        for theirs in lives(taken):
+            folder.fold(theirs)
         await folder.store(connection)
     return len(taken)
 

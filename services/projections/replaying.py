@@ -280,7 +280,7 @@ class _Replay:
             "up_to": up_to,
         }
         module = "services.projections.replay_share"
-        for answer in await work_through(module, job, _shares(up_to), room, on_answer):
+        for answer in await work_through(module, job, shares_of(up_to), room, on_answer):
             for election, tallies in zip(elections, answer["tallies"], strict=True):
                 add_tallies(
                     following.tallies.setdefault(election.id, {}),
@@ -316,7 +316,7 @@ class _Replay:
             (each.election.id, each.fold, following.folds[each.election.id])
             for each in before.serving
         ]
-        pieces, copied = _shares(up_to), 0
+        pieces, copied = shares_of(up_to), 0
         for number, piece in enumerate(pieces, start=1):
             self._tell(Progress(Stage.COPYING, copied, up_to))
             async with room.turn(), connection.begin():
@@ -460,7 +460,7 @@ class _Replay:
             await fold_tables.finish_fold(connection, fold, moment, position, stage)
 
 
-def _shares(facts: int) -> list[Share]:
+def shares_of(facts: int) -> list[Share]:
     """All residents in shares of about `SHARE_FACTS` of so many facts."""
     return shares(max(LEAST_SHARES, processes(), facts // SHARE_FACTS))
 
