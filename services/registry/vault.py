@@ -24,6 +24,12 @@ def _derive(master: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(master)
 
 
+def _hashed(keyed: "hashlib.blake2b", content: bytes) -> bytes:
+    one = keyed.copy()
+    one.update(content)
+    return one.digest()
+
+
 class Vault:
     """Seals and opens. `master_key` is 32 random bytes that the office keeps apart from the
     database; without it nothing sealed can be read again."""
@@ -31,23 +37,24 @@ class Vault:
     def __init__(self, master_key: bytes) -> None:
         if len(master_key) != KEY_BYTES:
             raise ValueError(f"the vault's master key must have {KEY_BYTES} bytes")
-        self._subject_key = _derive(master_key, b"cacah/subject")
-        self._content_key = _derive(master_key, b"cacah/content")
+        # Copied for each hash: the key is then taken in once.
+        self._subjects = hashlib.blake2b(
+            key=_derive(master_key, b"cacah/subject"), digest_size=SUBJECT_BYTES
+        )
+        self._contents = hashlib.blake2b(
+            key=_derive(master_key, b"cacah/content"), digest_size=FINGERPRINT_BYTES
+        )
         self._wrapping = AESGCM(_derive(master_key, b"cacah/wrap"))
         # For what holds no readable NIK and so belongs to nobody in particular.
         self._nobodys = _derive(master_key, b"cacah/nobody")
 
     def subject_of(self, nik: str) -> bytes:
         """The keyed hash by which a NIK is known outside the vault."""
-        return hashlib.blake2b(
-            nik.encode(), key=self._subject_key, digest_size=SUBJECT_BYTES
-        ).digest()
+        return _hashed(self._subjects, nik.encode())
 
     def fingerprint(self, content: bytes) -> bytes:
         """The keyed hash of a submission's content: equal content, equal hash."""
-        return hashlib.blake2b(
-            content, key=self._content_key, digest_size=FINGERPRINT_BYTES
-        ).digest()
+        return _hashed(self._contents, content)
 
     def new_key(self) -> bytes:
         return os.urandom(KEY_BYTES)

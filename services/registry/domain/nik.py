@@ -20,12 +20,18 @@ _NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
 NIK_DIGITS: Final = 16
 _STANDS_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{16}(?![0-9A-Za-z])")
 
-# Of each month in a common year. 29 February is in every fourth year of 19YY or 20YY, for 1900
-# was none but 2000 was.
-_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
 # The day of birth of a woman is written with 40 added.
 WOMAN: Final = 40
+
+# Days and months as they are written: those of a common year, and 29 February.
+_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_YEARLY: Final = frozenset(
+    f"{day + added:02}{month:02}"
+    for added in (0, WOMAN)
+    for month, days in enumerate(_DAYS, start=1)
+    for day in range(1, days + 1)
+)
+_LEAP_DAYS: Final = frozenset({"2902", f"{29 + WOMAN}02"})
 
 
 def fault_of(nik: str) -> str | None:
@@ -44,11 +50,9 @@ def fault_of(nik: str) -> str | None:
 
 
 def _date_exists(nik: str) -> bool:
-    day, month, year = _day(nik), int(nik[8:10]), int(nik[10:12])
-    if not 1 <= month <= 12:
-        return False
-    is_leap_day = month == 2 and day == 29
-    return year % 4 == 0 if is_leap_day else 1 <= day <= _DAYS[month - 1]
+    """29 February is in every fourth year of 19YY or 20YY, for 1900 was none but 2000 was."""
+    day = nik[6:10]
+    return day in _YEARLY or (day in _LEAP_DAYS and int(nik[10:12]) % 4 == 0)
 
 
 def _day(nik: str) -> int:

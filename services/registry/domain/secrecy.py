@@ -50,13 +50,12 @@ def texts_of(data: Mapping[str, Any]) -> Mapping[str, str]:
     return found or _NOTHING
 
 
-def niks_told(event: Mapping[str, Any], data: Mapping[str, Any]) -> Told:
+def niks_told(event: Mapping[str, Any], texts: Mapping[str, str]) -> Told:
     """All that reads as a NIK in what the log serves of an event, each with its member."""
-    texts = {member: event[member] for member in NAMES}
-    texts.update(texts_of(data))
-    if not niks.may_be_read_in(_BETWEEN.join(texts.values())):
+    if not niks.may_be_read_in(_BETWEEN.join((event["id"], event["source"], *texts.values()))):
         return ()
-    return [(member, nik) for member, text in texts.items() for nik in niks.readable_in(text)]
+    served = {**{member: event[member] for member in NAMES}, **texts}
+    return [(member, nik) for member, text in served.items() for nik in niks.readable_in(text)]
 
 
 def text_with(names: Iterable[str], texts: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ is kept whatever becomes of it. Its content is either `WellFormed` or a `Problem
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -40,9 +40,8 @@ _TIME: Final = re.compile(
 )
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 12, 31, 16, tzinfo=UTC)
-# No offset carries what lies between them out of the calendar.
-_EARLY: Final = date(1, 1, 3)
-_LATE: Final = date(9999, 12, 29)
+_SECOND: Final = timedelta(seconds=1)
+_NO_TIME: Final = timedelta()
 _MEMBER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -101,6 +100,7 @@ def arrive(event: Any, allowed: bool, subject_of: SubjectOf) -> Arrival | Proble
             return _unnamed(member, limit)
     sequence = value.get("stationseq")
     misnamed = _misnamed(value)
+    is_suspect = misnamed is not None or secrecy.is_named_by_its_nik(value)
     content = _canonical(value) if is_fit else None
     if content is None:
         is_fit, content = False, written(value)
@@ -109,8 +109,8 @@ def arrive(event: Any, allowed: bool, subject_of: SubjectOf) -> Arrival | Proble
         id=printable(value["id"]),
         content=content,
         station_seq=sequence if _is_sequence(sequence) else None,
-        claims=allowed and misnamed is None and not secrecy.is_named_by_its_nik(value),
-        is_heard=allowed and _is_station(value),
+        claims=allowed and not is_suspect,
+        is_heard=allowed and _is_station(value, is_suspect),
         checked=_forbidden(allowed)
         or _too_large(content)
         or misnamed
@@ -133,9 +133,15 @@ def _misnamed(event: Mapping[str, Any]) -> Problem | None:
     """A name that cannot be kept as it is."""
     for member, limit in _NAMES:
         name = event[member]
-        if len(name) > limit or CONTROL.search(name) or printable(name) != name:
+        if len(name) > limit or not _is_printable(name):
             return _unnamed(member, limit)
     return None
+
+
+def _is_printable(name: str) -> bool:
+    if name.isascii():
+        return name.isprintable()
+    return CONTROL.search(name) is None and printable(name) == name
 
 
 def _unnamed(member: str, limit: int) -> Problem:
@@ -153,10 +159,11 @@ def as_kept(name: str, limit: int = MAX_SOURCE_LENGTH) -> str:
     return niks.struck_out(CONTROL.sub("?", name[: 2 * limit]))[:limit]
 
 
-def _is_station(event: Mapping[str, Any]) -> bool:
-    """Whether the source may be listed among the stations."""
+def _is_station(event: Mapping[str, Any], is_suspect: bool) -> bool:
+    """Whether the source may be listed among the stations; where neither name holds a NIK, the
+    source does not."""
     is_one = SOURCE_FORM.fullmatch(event["source"]) is not None
-    return is_one and not secrecy.is_named_by_its_nik(event, ("source",))
+    return is_one and not (is_suspect and secrecy.is_named_by_its_nik(event, ("source",)))
 
 
 def _is_sequence(value: Any) -> bool:
@@ -231,11 +238,14 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
     if (problem := _check_data(name, data)) is not None:
         return problem
     nik = data.get("nik")
-    niks_told = secrecy.niks_told(event, data)
+    texts = secrecy.texts_of(data)
+    niks_told = secrecy.niks_told(event, texts)
     for member, told in niks_told:
         if told == nik:
             return _invalid(member, secrecy.HOLDS_OWN_NIK)
-    served = {key: value for key, value in data.items() if key not in ("nik", "name")}
+    served = data.copy()
+    served.pop("nik", None)
+    served.pop("name", None)
     return WellFormed(
         type=event["type"],
         time=event["time"],
@@ -247,7 +257,7 @@ def _read(event: Mapping[str, Any], subject_of: SubjectOf) -> WellFormed | Probl
         data=orjson.dumps(served).decode(),
         told={subject_of(told): member for member, told in niks_told},
         name=data.get("name"),
-        texts=secrecy.texts_of(data),
+        texts=texts,
     )
 
 
@@ -269,9 +279,10 @@ def parse_time(written: Any) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    leap = timedelta(seconds=1 if is_leap else 0)
-    is_far = not _EARLY <= moment.date() <= _LATE
-    return _within_calendar(moment, leap) if is_far else moment + leap
+    leap = _SECOND if is_leap else _NO_TIME
+    if _FIRST.year < moment.year < _LAST.year:
+        return moment + leap
+    return _within_calendar(moment, leap)
 
 
 def _within_calendar(moment: datetime, leap: timedelta) -> datetime:
@@ -279,7 +290,7 @@ def _within_calendar(moment: datetime, leap: timedelta) -> datetime:
     try:
         office_date(moment + leap)
     except OverflowError:
-        return _FIRST if moment.date() < _EARLY else _LAST
+        return _FIRST if moment.year == _FIRST.year else _LAST
     return moment + leap
 
 
