@@ -38,10 +38,12 @@ class Link:
 
 def extend(root: bytes, entries: Iterable[LogEntry]) -> bytes:
     """The root after a batch: SHA-256 of the root before it and each entry's digest, in order."""
-    batch = hashlib.sha256(root)
-    for entry in entries:
-        batch.update(digest(entry))
-    return batch.digest()
+    return link(root, map(digest, entries))
+
+
+def link(root: bytes, digests: Iterable[bytes]) -> bytes:
+    """The root after the entries of these digests."""
+    return hashlib.sha256(root + b"".join(digests)).digest()
 
 
 def digest(entry: LogEntry) -> bytes:
@@ -62,8 +64,10 @@ def digest(entry: LogEntry) -> bytes:
         str(entry.resident_id),
         entry.data,
     )
-    written = [column.encode() for column in columns]
-    parts = [part for column in written for part in (_LENGTH(len(column)), column)]
+    parts: list[bytes] = []
+    for column in columns:
+        written = column.encode()
+        parts += (_LENGTH(len(written)), written)
     return hashlib.sha256(b"".join(parts)).digest()
 
 

@@ -32,6 +32,7 @@ from shared.documenting import (
 )
 from shared.event_log import last_position, read_log
 from shared.events.records import served
+from shared.pieces import in_pieces
 from shared.problems import Problem, ProblemError, ProblemType
 from shared.web import JsonResponse, problem_response
 
@@ -45,9 +46,6 @@ DEFAULT_LOG_PAGE: Final = 1_000
 MISSING_SHOWN: Final = 1_000
 
 Batch = Annotated[list[SentEvent], Field(min_length=1, max_length=MAX_BATCH)]
-
-# A large batch is read in pieces, so that small requests are not held up behind it.
-PIECE: Final = 200
 
 _SENT: Final = Asked(
     (
@@ -216,14 +214,13 @@ async def _take(
 async def _arrive(
     events: Sequence[Any], principal: Principal, vault: Vault
 ) -> list[Arrival | Problem]:
-    arrived = []
-    for number, event in enumerate(events):
-        if number % PIECE == PIECE - 1:
-            await asyncio.sleep(0)
+    def read(event: Any) -> Arrival | Problem:
         source = (made_out(event) or {}).get("source")
         allowed = not isinstance(source, str) or principal.may_send_for(source)
-        arrived.append(arrive(event, allowed, vault.subject_of))
-    return arrived
+        return arrive(event, allowed, vault.subject_of)
+
+    # A large batch is read in pieces, so that small requests are not held up behind it.
+    return await in_pieces(read, events)
 
 
 def _unreadable(event: Any, problem: Problem) -> Answer:

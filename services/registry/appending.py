@@ -11,6 +11,7 @@ from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 import asyncpg
@@ -157,16 +158,15 @@ class Appender:
             SUBMISSIONS.labels(outcome).inc(count)
         answers = iter(minutes.answers)
         for request in gathered:
-            mine = [next(answers) for _ in request.received]
+            mine = list(islice(answers, len(request.received)))
             if not request.answers.done():
                 request.answers.set_result(mine)
 
 
 def _measure(minutes: Minutes) -> None:
-    received_at = minutes.received_at()
     for entry in minutes.entries:
-        if (since := received_at.get(entry.logged.position)) is not None:
-            latency.observe(Leg.COMMITTED, since, entry.logged.recorded_at)
+        if entry.received_at is not None:
+            latency.observe(Leg.COMMITTED, entry.received_at, entry.logged.recorded_at)
 
 
 def _fail(request: _Request, error: Exception) -> None:

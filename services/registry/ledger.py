@@ -6,7 +6,9 @@ Everything that adds to the log or moves what is parked goes through here, one a
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -28,6 +30,9 @@ from services.registry.domain.deciding import (
 from services.registry.domain.submissions import Arrival, WellFormed, arrive
 from services.registry.vault import Vault
 from shared.events.facts import EventRetracted, ResidentRegistered
+from shared.events.records import LogEntry
+from shared.log_chain import digest
+from shared.pieces import in_pieces, meanwhile
 from shared.regions import village_codes
 
 
@@ -139,22 +144,18 @@ class Ledger:
         world.parked.setdefault(subject, []).append(Waiting(row.key, arrived.checked))
 
     async def _write(self, connection: AsyncConnection, opened: _Opened, minutes: Minutes) -> None:
-        fresh: dict[bytes, bytes] = {}
-        sealed = [
-            log.SealedKept(kept, self._seal(kept, opened.keys, fresh)) for kept in minutes.kept
-        ]
-        # Whom the office has erased stays so: what comes of them counts, under a key that nobody
-        # keeps.
-        fresh = {subject: key for subject, key in fresh.items() if subject not in opened.erased}
-        if fresh:
-            await log.keep_keys(connection, fresh)
-        if minutes.entries:
-            received_at = minutes.received_at()
-            await log.append_log(connection, opened.head, minutes.entries, received_at)
-        if registered := _registered(minutes):
-            await log.keep_residents(connection, registered)
-        if sealed:
-            await log.keep_submissions(connection, sealed, opened.now)
+        """What comes next is made while PostgreSQL takes what was made before."""
+        wrapped = self._introduce(minutes.kept, opened)
+        entries = [log.written(entry) for entry in minutes.entries]
+        submissions = await meanwhile(
+            _keep(connection, wrapped, _registered(minutes), entries),
+            in_pieces(partial(self._seal, opened), minutes.kept),
+        )
+        digests = await meanwhile(
+            log.keep_submissions(connection, submissions), in_pieces(digest, entries)
+        )
+        if entries:
+            await log.link(connection, opened.head, entries[-1].position, digests)
         if minutes.moved:
             await log.move_parked(connection, minutes.moved)
         accepted_at = opened.now if minutes.entries else opened.head.accepted_at
@@ -163,13 +164,41 @@ class Ledger:
             connection, log.Head(world.position, world.arrival, opened.now, accepted_at)
         )
 
-    def _seal(self, kept: Kept, keys: dict[bytes, bytes], fresh: dict[bytes, bytes]) -> bytes:
-        """Seal a submission with its person's key, made on first sight."""
+    def _introduce(self, kept: Iterable[Kept], opened: _Opened) -> dict[bytes, bytes]:
+        """Give those a key who are seen for the first time; by subject, the wrapped ones to keep.
+
+        Whom the office has erased stays so: what comes of them counts, under a key that nobody
+        keeps.
+        """
+        wrapped: dict[bytes, bytes] = {}
+        for one in kept:
+            subject = one.fate.subject
+            if subject is not None and subject not in opened.keys:
+                opened.keys[subject] = self.vault.new_key()
+                if subject not in opened.erased:
+                    wrapped[subject] = self.vault.wrap(opened.keys[subject], subject)
+        return wrapped
+
+    def _seal(self, opened: _Opened, kept: Kept) -> tuple[Any, ...]:
+        """A submission as its row has it, sealed with its person's key."""
         subject = kept.fate.subject
-        if subject is not None and subject not in keys:
-            keys[subject] = self.vault.new_key()
-            fresh[subject] = self.vault.wrap(keys[subject], subject)
-        return self.vault.seal(kept.received.arrived.content, keys[subject] if subject else None)
+        key = opened.keys[subject] if subject else None
+        sealed = self.vault.seal(kept.received.arrived.content, key)
+        return log.submission(kept, sealed, opened.now)
+
+
+async def _keep(
+    connection: AsyncConnection,
+    wrapped: dict[bytes, bytes],
+    registered: Sequence[tuple[UUID, bytes]],
+    entries: Sequence[LogEntry],
+) -> None:
+    if wrapped:
+        await log.keep_keys(connection, wrapped)
+    if registered:
+        await log.keep_residents(connection, registered)
+    if entries:
+        await log.append(connection, entries)
 
 
 def _identities() -> Iterator[UUID]:

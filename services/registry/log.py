@@ -5,12 +5,11 @@ modules of their own. Whoever calls `hold_head` holds the
 one lock that orders the log until the transaction ends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import asyncpg
 import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
 from services.registry.domain.resident import Resident, fold
 from services.registry.domain.submissions import as_kept
+from shared import log_chain
 from shared.database import driver_of
 from shared.event_log import read_log
 from shared.events.codec import VERSION
 from shared.events.facts import LoggedFact
 from shared.events.records import LogEntry, logged_fact
-from shared.log_chain import GENESIS, extend
 from shared.problems import Problem, ProblemType
 
 # Look-ups by key must stay look-ups as the tables grow, whatever the statistics say meanwhile.
@@ -43,6 +42,7 @@ _MOVE_HEAD = text(
     "UPDATE registry.head SET position = :position, arrival = :arrival,"
     " recorded_at = :recorded_at, accepted_at = :accepted_at"
 )
+# In the order of an entry's members.
 LOG_SELECTED: Final = (
     "l.position, l.recorded_at, l.type, l.version, l.time, l.source, l.event_id, l.resident_id,"
     " l.data::text AS data"
@@ -71,10 +71,10 @@ _OVERTAKEN = text(
     " WHERE s.outcome = 'parked' AND 'clock-ahead' = ANY(s.warnings)"
     " AND l.type = 'id.dukcapil.resident.died'"
 )
-_HISTORIES = text(
+_HISTORIES = (
     f"SELECT r.subject, {LOG_SELECTED}"  # noqa: S608 - constants
     " FROM registry.residents r JOIN registry.log l ON l.resident_id = r.resident_id"
-    " WHERE r.subject = ANY(CAST(:subjects AS bytea[])) ORDER BY l.position"
+    " WHERE r.subject = ANY(CAST($1 AS bytea[])) ORDER BY l.position"
 )
 _KEYS = text(
     "SELECT subject, wrapped_key FROM registry.vault_keys"
@@ -133,13 +133,6 @@ class Head:
     arrival: int
     recorded_at: datetime
     accepted_at: datetime
-
-
-class SealedKept(NamedTuple):
-    """A submission and its content as the row holds it."""
-
-    kept: Kept
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +222,11 @@ async def read_residents(
     A NIK whose registration was retracted may be registered anew, as another resident; at most
     one of them stands.
     """
+    # By the driver itself: SQLAlchemy's rows cost as much again.
+    driver = await driver_of(connection)
     histories: dict[bytes, list[LoggedFact]] = {}
-    for row in await connection.execute(_HISTORIES, {"subjects": subjects}):
-        histories.setdefault(row.subject, []).append(logged(row))
+    for subject, *entry in await driver.fetch(_HISTORIES, subjects):
+        histories.setdefault(subject, []).append(logged_fact(LogEntry(*entry)))
     return {subject: fold(history) for subject, history in histories.items()}
 
 
@@ -266,46 +261,40 @@ async def read_naming(
     return [(row.subject, row.content) for row in rows]
 
 
-async def append_log(
-    connection: AsyncConnection,
-    head: Head,
-    entries: Sequence[Entry],
-    received_at: Mapping[int, datetime],
-) -> None:
-    """Append what follows the head, and the link of the hash chain over it; `received_at` has the
-    positions of those that were received now."""
+async def append(connection: AsyncConnection, entries: Sequence[LogEntry]) -> None:
+    """Append what follows the head; its link is still to come."""
     driver = await driver_of(connection)
-    written = [_log_entry(entry, received_at) for entry in entries]
     await driver.copy_records_to_table(
         "log",
         schema_name="registry",
         columns=LOG_COLUMNS,
-        records=written,
+        records=entries,
     )
-    await _link(driver, await _root_at(connection, head.position), written)
 
 
-async def _link(
-    driver: "asyncpg.Connection[Any]", root: bytes, entries: Sequence[LogEntry]
-) -> bytes:
-    """Add a link over a batch of entries; its root."""
-    extended = extend(root, entries)
-    await driver.execute(_LINK, entries[-1].position, extended)
-    return extended
+async def link(
+    connection: AsyncConnection, head: Head, position: int, digests: Iterable[bytes]
+) -> None:
+    """Add the link of the hash chain at a position, over the entries since the head."""
+    root = await _root_at(connection, head.position)
+    driver = await driver_of(connection)
+    await driver.execute(_LINK, position, log_chain.link(root, digests))
 
 
-def _log_entry(entry: Entry, received_at: Mapping[int, datetime]) -> LogEntry:
+def written(entry: Entry) -> LogEntry:
+    """An entry as its row in the log has it."""
+    logged, submitted, received_at = entry
     return LogEntry(
-        entry.logged.position,
-        entry.logged.recorded_at,
-        entry.submitted.type,
+        logged.position,
+        logged.recorded_at,
+        submitted.type,
         VERSION,
-        entry.submitted.time,
-        entry.logged.source,
-        entry.logged.id,
-        entry.logged.resident_id,
-        entry.submitted.data,
-        received_at.get(entry.logged.position),
+        submitted.time,
+        logged.source,
+        logged.id,
+        logged.resident_id,
+        submitted.data,
+        received_at,
     )
 
 
@@ -317,27 +306,30 @@ async def _root_at(connection: AsyncConnection, position: int) -> bytes:
     """
     driver = await driver_of(connection)
     last = await driver.fetchrow(_LAST_LINK)
-    after, root = (last["position"], last["root"]) if last else (0, GENESIS)
+    after, root = (last["position"], last["root"]) if last else (0, log_chain.GENESIS)
     while after < position:
         missed = await read_log(connection, after, LINKED_AT_ONCE, position)
-        after, root = missed[-1].position, await _link(driver, root, missed)
+        after, root = missed[-1].position, log_chain.extend(root, missed)
+        await driver.execute(_LINK, after, root)
     return root
 
 
 async def keep_submissions(
-    connection: AsyncConnection, submissions: Sequence[SealedKept], now: datetime
+    connection: AsyncConnection, submissions: Sequence[tuple[Any, ...]]
 ) -> None:
+    """Keep submissions, each as `submission` has it."""
     driver = await driver_of(connection)
     await driver.copy_records_to_table(
         "submissions",
         schema_name="registry",
         columns=SUBMISSION_COLUMNS,
-        records=[_submission(one, now) for one in submissions],
+        records=submissions,
     )
 
 
-def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
-    kept, fate, received = one.kept, one.kept.fate, one.kept.received
+def submission(kept: Kept, content: bytes, now: datetime) -> tuple[Any, ...]:
+    """A submission with its content sealed, as its row has it."""
+    fate, received = kept.fate, kept.received
     shown = str if kept.claims else as_kept
     return (
         kept.number,
@@ -347,13 +339,13 @@ def _submission(one: SealedKept, now: datetime) -> tuple[Any, ...]:
         shown(received.arrived.id),
         received.fingerprint,
         kept.claims,
-        fate.outcome.value,
-        fate.first.value,
+        fate.outcome,
+        fate.first,
         write_problem(fate.problem) if fate.problem else None,
         list(fate.warnings),
         fate.position,
         fate.subject,
-        one.content,
+        content,
     )
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -23,6 +24,7 @@ from services.registry.ledger import Ledger
 from services.registry.vault import KEY_BYTES, Vault
 from shared.collecting import spare_collecting
 from shared.database import create_engine
+from shared.pieces import in_pieces
 from shared.regions import village_codes
 from tests.bench.floors import connection_to
 from tests.bench.people import Clerk, people
@@ -70,12 +72,12 @@ async def append(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]])
 
 async def _send(appender: Appender, vault: Vault, queue: Sequence[Sequence[bytes]]) -> None:
     for batch in queue:
-        arrivals = [_arrival(body, vault) for body in batch]
+        arrivals = await in_pieces(partial(_arrival, vault), batch)
         answers = await appender.submit(arrivals, "bench", datetime.now(UTC))
         assert all(answer.outcome == "accepted" for answer in answers)
 
 
-def _arrival(body: bytes, vault: Vault) -> Arrival:
+def _arrival(vault: Vault, body: bytes) -> Arrival:
     arrived = arrive(orjson.loads(body), True, vault.subject_of)
     assert isinstance(arrived, Arrival)
     return arrived

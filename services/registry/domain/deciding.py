@@ -97,10 +97,15 @@ class World:
 
 
 class Entry(NamedTuple):
-    """An event that joins the log at the position of its fact."""
+    """An event that joins the log at the position of its fact.
+
+    `received_at` is when the registry had it, if it was accepted at once. One that was parked
+    before has waited for another: its way to KPU did not begin where it came in.
+    """
 
     logged: LoggedFact
     submitted: WellFormed
+    received_at: datetime | None
 
 
 class Kept(NamedTuple):
@@ -122,15 +127,6 @@ class Minutes:
     entries: list[Entry] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     moved: list[Claim] = field(default_factory=list)
-
-    def received_at(self) -> dict[int, datetime]:
-        """By its position, when each event was received that was accepted at once. One that was
-        parked before has waited for another: its way to KPU did not begin where it came in."""
-        return {
-            kept.fate.position: kept.received.received_at
-            for kept in self.kept
-            if kept.fate.position is not None and kept.fate.first is Outcome.ACCEPTED
-        }
 
 
 class Received(NamedTuple):
@@ -231,7 +227,7 @@ class _Session:
                 return answer
             case Accept():
                 fate = Claim(0, b"", Outcome.ACCEPTED, Outcome.ACCEPTED, warnings)
-                self._append(key, submitted, fate)
+                self._append(key, submitted, fate, received.received_at)
                 answer = self._keep(received, fate)
                 self._try_parked(fate.subject)
                 return answer
@@ -262,7 +258,9 @@ class _Session:
             return None
         return Retractable(claim.logged, self.world.residents.get(claim.subject))
 
-    def _append(self, key: Key, submitted: WellFormed, fate: Claim) -> None:
+    def _append(
+        self, key: Key, submitted: WellFormed, fate: Claim, received_at: datetime | None = None
+    ) -> None:
         """Give the event its position and lay it over its resident."""
         subject, resident_id = self._belongs_to(submitted)
         self.world.position += 1
@@ -274,7 +272,7 @@ class _Session:
         self.world.residents[subject] = evolve(self.world.residents.get(subject), logged)
         if submitted.name is not None:
             self.world.names.setdefault(subject, set()).add(submitted.name)
-        self.minutes.entries.append(Entry(logged, submitted))
+        self.minutes.entries.append(Entry(logged, submitted, received_at))
 
     def _belongs_to(self, submitted: WellFormed) -> tuple[bytes, UUID]:
         if isinstance(submitted.fact, EventRetracted):
