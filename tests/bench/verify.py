@@ -53,6 +53,10 @@ _BESIDE: Final = (
     FROM registry.log
     """,
     """
+    INSERT INTO registry.stations (source, last_contact, received)
+    SELECT source, max(recorded_at), '{}' FROM registry.log GROUP BY source
+    """,
+    """
     UPDATE registry.head SET (recorded_at, arrival) = (SELECT max(recorded_at), max(position)
     FROM registry.log)
     """,
