@@ -72,7 +72,7 @@ async def rehearse(database_url: str, path: Path, tell: Tell) -> Rehearsal:
     }
     module = "services.projections.rehearsal_share"
     async with room_beside(database_url) as room:
-        answers = await work_through(module, job, shares_of(up_to), room, on_answer)
+        answers = await work_through(module, job, shares_of(up_to, room), room, on_answer)
     differences = []
     for index, election in enumerate(elections):
         before, after = Pairs(), Pairs()

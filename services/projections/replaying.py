@@ -42,8 +42,10 @@ from shared.event_log import read_log
 from shared.events.records import LogEntry, partition_of
 from shared.topics import PARTITIONS
 
-# Facts of a share, about: so often the progress moves, and so much is one transaction.
+# Facts of a share, about: so often the progress moves, and so much is one transaction. While events
+# arrive, those who read may have to wait for one.
 SHARE_FACTS: Final = 10_000
+SMALL_SHARE_FACTS: Final = 2_000
 LEAST_SHARES: Final = 4
 
 # Entries of the log that are brought in at once.
@@ -280,7 +282,7 @@ class _Replay:
             "up_to": up_to,
         }
         module = "services.projections.replay_share"
-        for answer in await work_through(module, job, shares_of(up_to), room, on_answer):
+        for answer in await work_through(module, job, shares_of(up_to, room), room, on_answer):
             for election, tallies in zip(elections, answer["tallies"], strict=True):
                 add_tallies(
                     following.tallies.setdefault(election.id, {}),
@@ -316,7 +318,7 @@ class _Replay:
             (each.election.id, each.fold, following.folds[each.election.id])
             for each in before.serving
         ]
-        pieces, copied = shares_of(up_to), 0
+        pieces, copied = shares_of(up_to, room), 0
         for number, piece in enumerate(pieces, start=1):
             self._tell(Progress(Stage.COPYING, copied, up_to))
             async with room.turn(), connection.begin():
@@ -460,9 +462,10 @@ class _Replay:
             await fold_tables.finish_fold(connection, fold, moment, position, stage)
 
 
-def shares_of(facts: int) -> list[Share]:
-    """All residents in shares of about `SHARE_FACTS` of so many facts."""
-    return shares(max(LEAST_SHARES, processes(), facts // SHARE_FACTS))
+def shares_of(facts: int, room: Room) -> list[Share]:
+    """All residents, of so many facts together, in shares to be worked through one by one."""
+    size = SMALL_SHARE_FACTS if room.events_arrive else SHARE_FACTS
+    return shares(max(LEAST_SHARES, processes(), facts // size))
 
 
 def _hole(missing: str) -> ReplayError:

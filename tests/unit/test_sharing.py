@@ -30,11 +30,11 @@ async def worked(room: Room) -> list[tuple[float, float]]:
     return sorted(spans)
 
 
-async def test_with_events_arriving_one_works_and_rests_as_long() -> None:
+async def test_with_events_arriving_one_works_and_rests_twice_as_long() -> None:
     spans = await worked(Room(events_arrive=True))
     assert len(spans) == 6
     for (began_s, ended_s), (next_s, _) in pairwise(spans):
-        assert next_s - ended_s >= ended_s - began_s - 0.001
+        assert next_s - ended_s >= 2 * (ended_s - began_s) - 0.001
 
 
 async def test_without_they_work_at_once() -> None:
