@@ -2,8 +2,8 @@
 
 The appender gets parsed events, checks their form, decides, seals and commits. The floor writes
 the very rows that came of it into tables of the same shape and indexes, and does nothing else:
-from all clients at once, as a log in one order could not be written, and in one order, each
-transaction holding the head as the registry's do.
+in one loop; from all clients in one order, each transaction holding the head as the registry's
+do; and from all at once, as a log in one order could not be written.
 """
 
 import asyncio
@@ -88,7 +88,9 @@ def append_in_turn(database_url: str, queues: Sequence[Sequence[Sequence[bytes]]
     uvloop.run(append(database_url, queues))
 
 
-async def copy_the_same(dsn: str, events: int, in_order: bool) -> float:
+async def copy_the_same(
+    dsn: str, events: int, clients: int = CLIENTS, in_order: bool = False
+) -> float:
     """Events a second that a bare COPY of the rows which the appender wrote comes to."""
     async with connection_to(dsn) as connection:
         await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
@@ -102,7 +104,7 @@ async def copy_the_same(dsn: str, events: int, in_order: bool) -> float:
     batches = list(_transactions(rows, events))
     waiting = iter(batches)
     began_at = time.perf_counter()
-    await asyncio.gather(*(_copy(dsn, waiting, in_order) for _ in range(CLIENTS)))
+    await asyncio.gather(*(_copy(dsn, waiting, in_order) for _ in range(clients)))
     return events / (time.perf_counter() - began_at)
 
 
