@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -67,6 +67,21 @@ async def driver_of(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
     driver = raw.driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+async def copy_in(
+    connection: AsyncConnection,
+    schema: str,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    """Add rows to a table in bulk, within a transaction that has begun."""
+    if rows:
+        driver = await driver_of(connection)
+        await driver.copy_records_to_table(
+            table, schema_name=schema, columns=list(columns), records=rows
+        )
 
 
 async def connect(url: str) -> "asyncpg.Connection[Any]":

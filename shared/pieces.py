@@ -26,8 +26,7 @@ async def meanwhile(
 ) -> Result:
     """What `work` comes to, done while `waiting` waits for somebody else.
 
-    Both have ended, or neither goes on, when this returns or raises: a connection that `waiting`
-    holds is free again.
+    Neither goes on once this returns or raises: a connection that `waiting` holds is free again.
     """
     held = asyncio.ensure_future(waiting)
     try:

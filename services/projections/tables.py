@@ -15,6 +15,7 @@ from services.projections.domain.definitions import written_definition
 from services.projections.domain.resident import Resident
 from services.projections.domain.tally import Delta, TallyChange, subtracted
 from services.projections.queries import IS_AWAITED
+from shared import database
 from shared.counts import NOTHING, Counts, VillageKey
 from shared.database import driver_of
 from shared.elections import Election
@@ -153,12 +154,8 @@ async def copy_in(
     rows: list[tuple[Any, ...]],
     schema: str = SCHEMA,
 ) -> None:
-    """Add rows to a table in bulk."""
-    if rows:
-        driver = await driver_of(connection)
-        await driver.copy_records_to_table(
-            table, schema_name=schema, columns=list(columns), records=rows
-        )
+    """Add rows to a table of a generation in bulk."""
+    await database.copy_in(connection, schema, table, columns, rows)
 
 
 async def add_facts(

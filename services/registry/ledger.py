@@ -193,12 +193,9 @@ async def _keep(
     registered: Sequence[tuple[UUID, bytes]],
     entries: Sequence[LogEntry],
 ) -> None:
-    if wrapped:
-        await log.keep_keys(connection, wrapped)
-    if registered:
-        await log.keep_residents(connection, registered)
-    if entries:
-        await log.append(connection, entries)
+    await log.keep_keys(connection, wrapped)
+    await log.keep_residents(connection, registered)
+    await log.append(connection, entries)
 
 
 def _identities() -> Iterator[UUID]:

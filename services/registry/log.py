@@ -18,12 +18,14 @@ from services.registry.domain.deciding import Claim, Entry, Kept, Key, Outcome
 from services.registry.domain.resident import Resident, fold
 from services.registry.domain.submissions import as_kept
 from shared import log_chain
-from shared.database import driver_of
+from shared.database import copy_in, driver_of
 from shared.event_log import read_log
 from shared.events.codec import VERSION
 from shared.events.facts import LoggedFact
 from shared.events.records import LogEntry, logged_fact
 from shared.problems import Problem, ProblemType
+
+SCHEMA: Final = "registry"
 
 # Look-ups by key must stay look-ups as the tables grow, whatever the statistics say meanwhile.
 APPENDER_SETTINGS: Final = {
@@ -263,13 +265,7 @@ async def read_naming(
 
 async def append(connection: AsyncConnection, entries: Sequence[LogEntry]) -> None:
     """Append what follows the head; its link is still to come."""
-    driver = await driver_of(connection)
-    await driver.copy_records_to_table(
-        "log",
-        schema_name="registry",
-        columns=LOG_COLUMNS,
-        records=entries,
-    )
+    await copy_in(connection, SCHEMA, "log", LOG_COLUMNS, entries)
 
 
 async def link(
@@ -318,13 +314,7 @@ async def keep_submissions(
     connection: AsyncConnection, submissions: Sequence[tuple[Any, ...]]
 ) -> None:
     """Keep submissions, each as `submission` has it."""
-    driver = await driver_of(connection)
-    await driver.copy_records_to_table(
-        "submissions",
-        schema_name="registry",
-        columns=SUBMISSION_COLUMNS,
-        records=submissions,
-    )
+    await copy_in(connection, SCHEMA, "submissions", SUBMISSION_COLUMNS, submissions)
 
 
 def submission(kept: Kept, content: bytes, now: datetime) -> tuple[Any, ...]:
@@ -350,12 +340,8 @@ def submission(kept: Kept, content: bytes, now: datetime) -> tuple[Any, ...]:
 
 
 async def keep_keys(connection: AsyncConnection, wrapped: dict[bytes, bytes]) -> None:
-    driver = await driver_of(connection)
-    await driver.copy_records_to_table(
-        "vault_keys",
-        schema_name="registry",
-        columns=("subject", "wrapped_key"),
-        records=list(wrapped.items()),
+    await copy_in(
+        connection, SCHEMA, "vault_keys", ("subject", "wrapped_key"), list(wrapped.items())
     )
 
 
@@ -363,13 +349,7 @@ async def keep_residents(
     connection: AsyncConnection, residents: Sequence[tuple[Any, bytes]]
 ) -> None:
     """Residents that were registered now: `(resident_id, subject)`."""
-    driver = await driver_of(connection)
-    await driver.copy_records_to_table(
-        "residents",
-        schema_name="registry",
-        columns=("resident_id", "subject"),
-        records=residents,
-    )
+    await copy_in(connection, SCHEMA, "residents", ("resident_id", "subject"), residents)
 
 
 async def move_parked(connection: AsyncConnection, moved: Sequence[Claim]) -> None:

@@ -52,9 +52,10 @@ def texts_of(data: Mapping[str, Any]) -> Mapping[str, str]:
 
 def niks_told(event: Mapping[str, Any], texts: Mapping[str, str]) -> Told:
     """All that reads as a NIK in what the log serves of an event, each with its member."""
-    if not niks.may_be_read_in(_BETWEEN.join((event["id"], event["source"], *texts.values()))):
+    names = {member: event[member] for member in NAMES}
+    if not niks.may_be_read_in(_BETWEEN.join((*names.values(), *texts.values()))):
         return ()
-    served = {**{member: event[member] for member in NAMES}, **texts}
+    served = {**names, **texts}
     return [(member, nik) for member, text in served.items() for nik in niks.readable_in(text)]
 
 
